@@ -1,0 +1,47 @@
+#pragma once
+// The kernel table: one function pointer per kernel and backend, all generated from kernel_list.inc.
+
+#include "core/stream.h"
+#include "kernels/attention.h"
+#include "kernels/elementwise.h"
+#include "kernels/fft_conv.h"
+#include "kernels/gather.h"
+#include "kernels/loss.h"
+#include "kernels/matmul.h"
+#include "kernels/norm.h"
+#include "kernels/optim.h"
+#include "kernels/reduce.h"
+#include "kernels/short_conv.h"
+
+namespace mara::kernels {
+
+struct Table {
+#define KERNEL(name, Args) void (*name)(Stream&, const Args&);
+#include "kernels/kernel_list.inc"
+#undef KERNEL
+};
+
+namespace cpu {
+#define KERNEL(name, Args) void name(Stream&, const Args&);
+#include "kernels/kernel_list.inc"
+#undef KERNEL
+}  // namespace cpu
+
+inline constexpr const char* kNames[] = {
+#define KERNEL(name, Args) #name,
+#include "kernels/kernel_list.inc"
+#undef KERNEL
+};
+
+/// The CUDA table, or null in a build without CUDA.
+const Table* cuda_table();
+
+struct Backend {
+  const Table& k;
+  Stream& stream;
+};
+
+/// The table and the compute stream of a device: auto [k, stream] = kernels::on(x.device()).
+Backend on(Device device);
+
+}  // namespace mara::kernels

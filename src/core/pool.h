@@ -1,0 +1,85 @@
+#pragma once
+// Caching allocator of one device. The step pool is one of these; it must be empty after each step.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/device.h"
+
+namespace mara {
+
+/// One allocation, returned to its pool when the last tensor that shares it is gone.
+class Storage {
+ public:
+  Storage(class Pool& pool, int64_t bytes);
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  void* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+  Pool& pool() const { return pool_; }
+  /// Name of the op that produced it, for memory reports. A string literal.
+  const char* label = "unnamed";
+
+ private:
+  friend class Pool;
+  Pool& pool_;
+  void* data_;
+  int64_t bytes_;  // of its size class
+  Storage *previous_ = nullptr, *next_ = nullptr;  // list of live storages of the pool
+};
+
+/// Hands out blocks by size class (four per power of two) and keeps released ones for reuse, so that a step asks
+/// the system for memory only the first time it is run. Used by one thread.
+class Pool {
+ public:
+  explicit Pool(Device device) : device_(device) {}
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  Device device() const { return device_; }
+  int64_t live_bytes() const { return live_; }
+  int64_t peak_bytes() const { return peak_; }
+  int64_t reserved_bytes() const { return reserved_; }
+  int64_t live_blocks() const { return live_blocks_; }
+  void reset_peak() { peak_ = live_; }
+
+  struct Holder {
+    std::string label;
+    int64_t bytes = 0;
+    int64_t blocks = 0;
+  };
+  /// Live memory by label, largest first.
+  std::vector<Holder> holders() const;
+
+ private:
+  friend class Storage;
+  void* take(int64_t size_class);
+
+  Device device_;
+  std::map<int64_t, std::vector<void*>> free_;  // by size class
+  Storage* live_list_ = nullptr;
+  int64_t live_ = 0, peak_ = 0, reserved_ = 0, live_blocks_ = 0;
+};
+
+/// The pool that Tensor::empty takes memory from on `device`: the innermost PoolScope of that device, or the
+/// general pool.
+Pool& current_pool(Device device);
+
+/// While in scope, tensors of the pool's device come from `pool`.
+class PoolScope {
+ public:
+  explicit PoolScope(Pool& pool);
+  ~PoolScope();
+  PoolScope(const PoolScope&) = delete;
+  PoolScope& operator=(const PoolScope&) = delete;
+
+ private:
+  Pool* previous_;
+};
+
+}  // namespace mara

@@ -1,0 +1,61 @@
+#pragma once
+// What a training run needs of a model.
+
+#include <memory>
+#include <optional>
+
+#include "config/fields.h"
+#include "nn/context.h"
+#include "nn/module.h"
+#include "ops/loss.h"
+
+namespace mara::models {
+
+/// One micro-batch in device memory.
+struct Batch {
+  Tensor ids;      // (B, L) i32
+  Tensor targets;  // (B, L) i32, kernels::kIgnoredTarget where not scored
+};
+
+/// How numbers are kept. compute: matrices and branches; residual: the stream between blocks. Master weights,
+/// gradients, statistics and filters are f32 whatever these say; with compute f64 everything is f64.
+struct Precision {
+  std::string compute = "f32";
+  std::string residual = "f32";
+
+  void fields(config::Fields& f);
+  Dtype compute_dtype() const { return parse_dtype(compute); }
+  Dtype residual_dtype() const;
+};
+
+class Model : public nn::Module {
+ public:
+  /// Sum of the token losses, their count, and predictions if asked for.
+  virtual ops::CrossEntropy loss(const Batch& batch, const nn::Context& context, bool predictions) = 0;
+  /// (B, L) ids -> (B, L, padded vocabulary) in the compute dtype.
+  virtual Tensor logits(const Tensor& ids, const nn::Context& context) = 0;
+};
+
+/// What the data around a model says of it.
+struct ModelSetup {
+  int64_t vocabulary = 0;  // of the data; ids are below it
+  int64_t length = 0;      // longest sequence, tokens
+  Precision precision;
+};
+
+class ModelOptions {
+ public:
+  virtual ~ModelOptions() = default;
+  virtual void fields(config::Fields& f, const ModelSetup& setup) = 0;
+  virtual std::unique_ptr<Model> make(const ModelSetup& setup) const = 0;
+};
+
+/// The recipe's `model:` mapping: a kind and that kind's options.
+struct ModelConfig {
+  std::string kind = "language_model";
+  std::shared_ptr<ModelOptions> options;
+
+  void fields(config::Fields& f, const ModelSetup& setup);
+};
+
+}  // namespace mara::models

@@ -1,0 +1,44 @@
+#pragma once
+
+#include "nn/implicit_filter.h"
+#include "nn/mixer.h"
+
+namespace mara::nn {
+
+struct HyenaOptions : MixerOptions {
+  int64_t order = 2;
+  int64_t short_taps = 3;
+  int64_t inner_factor = 1;
+  int64_t blocks = 1;
+  double dropout = 0;
+  std::string activation = "identity";
+  bool skip = true;
+  ImplicitFilterOptions filter;
+
+  void fields(config::Fields& f, const MixerSetup& setup) override;
+  std::unique_ptr<SequenceMixer> make(const MixerSetup& setup) const override;
+};
+
+/// The Hyena operator of order N (Poli et al., 2302.10866). The projection to (N + 1) W channels (W = inner_factor
+/// times the width) is followed by a causal depthwise convolution and split into x_0, ..., x_{N-1}, v; then
+///   v <- conv(dropout(v x_{N-1-o}), k_o) + skip_o v x_{N-1-o}   for o = 0 .. N-2
+///   y = W_out act(v x_0)
+/// with N - 1 implicit filters per channel; filter o of channel d is row d (N-1) + o of the filter network. The gates
+/// are fused into the convolution where nothing stands between them. Models that are not causal add a second filter
+/// for later positions (lag -(j+1) has tap j); the short convolution stays causal. `blocks` cuts the sequence into
+/// pieces that are mixed on their own.
+class Hyena : public SequenceMixer {
+ public:
+  Hyena(const HyenaOptions& options, const MixerSetup& setup);
+  Tensor forward(const Tensor& x, const Context& context) override;
+
+ private:
+  HyenaOptions options_;
+  MixerSetup setup_;
+  int64_t width_;  // W
+  Linear &in_proj_, &out_proj_;
+  ImplicitFilter* filter_;
+  Parameter *short_weight_, *short_bias_, *skip_ = nullptr;
+};
+
+}  // namespace mara::nn

@@ -1,0 +1,40 @@
+#include "nn/mlp.h"
+
+#include <cmath>
+
+#include "ops/dropout.h"
+#include "ops/elementwise.h"
+
+namespace mara::nn {
+namespace {
+
+int64_t hidden_width(const MlpConfig& config, int64_t width) {
+  return std::max<int64_t>(1, std::llround(config.ratio * static_cast<double>(width)));
+}
+
+}  // namespace
+
+void MlpConfig::fields(config::Fields& f) {
+  f.field("kind", kind, "position-wise network of each block", config::one_of({"gelu", "swiglu", "none"}));
+  f.field("ratio", ratio, "hidden width, times the model's", config::above(0));
+  f.field("dropout", dropout, "on the hidden units", config::between(0, 0.99));
+}
+
+Mlp::Mlp(const MlpConfig& config, int64_t width, double init_std, double output_std)
+    : dropout_(config.dropout),
+      in_(child("in", std::make_unique<Linear>(width, hidden_width(config, width), Init::normal(init_std)))) {
+  const int64_t hidden = hidden_width(config, width);
+  if (config.kind == "swiglu") {
+    value_ = &child("value", std::make_unique<Linear>(width, hidden, Init::normal(init_std)));
+  }
+  out_ = &child("out", std::make_unique<Linear>(hidden, width, Init::normal(output_std)));
+}
+
+Tensor Mlp::forward(const Tensor& x, const Context& context) const {
+  Tensor hidden = in_.forward(x);
+  hidden = value_ != nullptr ? ops::mul(ops::silu(hidden), value_->forward(x)) : ops::gelu_tanh(hidden);
+  if (context.training) hidden = ops::dropout(hidden, dropout_);
+  return out_->forward(hidden);
+}
+
+}  // namespace mara::nn

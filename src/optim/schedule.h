@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "config/fields.h"
+
+namespace mara::optim {
+
+/// The recipe's `schedule:` mapping: the learning rate as a pure function of the step.
+///   warm-up: (step + 1) / warmup for the first `warmup` steps, then with u in [0, 1] from there to the last step
+///   constant: 1;  linear: 1 - (1 - floor) u;  cosine: floor + (1 - floor) (1 + cos(pi u)) / 2
+///   wsd (warm-up, stable, decay): 1, then linear to floor over the last `decay` fraction of the steps
+/// times the optimiser's base rate. `floor` is a fraction of it.
+struct ScheduleConfig {
+  std::string kind = "cosine";
+  int64_t warmup = 0;
+  double floor = 0.1;
+  double decay = 0.2;
+
+  void fields(config::Fields& f);
+};
+
+/// Factor on the base learning rate at a 0-based step of a run of `steps` steps.
+double schedule_factor(const ScheduleConfig& schedule, int64_t step, int64_t steps);
+
+}  // namespace mara::optim

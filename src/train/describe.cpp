@@ -1,0 +1,130 @@
+#include "train/describe.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "core/random.h"
+#include "kernels/kernels.h"
+#include "nn/parameter_arena.h"
+#include "train/progress.h"
+
+namespace mara::train {
+namespace {
+
+// "blocks.3.mixer" -> "blocks.*.mixer"
+std::string without_numbers(const std::string& name) {
+  std::string out;
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find('.', begin), name.size());
+    const std::string part = name.substr(begin, end - begin);
+    const bool number = !part.empty() && std::all_of(part.begin(), part.end(), [](char c) { return std::isdigit(c); });
+    out += (out.empty() ? "" : ".") + (number ? "*" : part);
+    begin = end + 1;
+  }
+  return out;
+}
+
+void add_row(std::vector<Description::Row>& rows, const std::string& full_name, const nn::Parameter& parameter) {
+  const std::string name = without_numbers(full_name);
+  const auto same = std::find_if(rows.begin(), rows.end(), [&](const Description::Row& row) {
+    return row.name == name && row.shape == parameter.shape();
+  });
+  if (same == rows.end()) {
+    rows.push_back({name, parameter.shape(), 1, parameter.shape().numel(), parameter.hints()});
+  } else {
+    ++same->copies;
+    same->elements += parameter.shape().numel();
+  }
+}
+
+std::string bytes(int64_t count) {
+  const char* units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(count);
+  int unit = 0;
+  while (value >= 1024 && unit < 4) value /= 1024, ++unit;
+  return unit == 0 ? fmt::format("{} bytes", count) : fmt::format("{:.1f} {}", value, units[unit]);
+}
+
+std::string table(const std::vector<Description::Row>& rows) {
+  size_t width = 0;
+  for (const Description::Row& row : rows) width = std::max(width, row.name.size());
+  std::string out;
+  for (const Description::Row& row : rows) {
+    std::string notes = row.hints.precision == nn::Precision::f32 ? "f32" : "";
+    if (row.hints.trainable && row.hints.weight_decay) notes += notes.empty() ? "decayed" : ", decayed";
+    if (row.hints.trainable && row.hints.lr_scale != 1) notes += fmt::format(", lr x {}", row.hints.lr_scale);
+    std::string line = fmt::format("  {:<{}}  {:<16} {:>5} {:>16}  {}", row.name, width, to_string(row.shape),
+                                   row.copies == 1 ? "" : fmt::format("x {}", row.copies), with_commas(row.elements),
+                                   notes);
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+  }
+  return out;
+}
+
+}  // namespace
+
+Description describe(const Recipe& recipe) {
+  Pool pool(kMeta);
+  const models::ModelSetup setup = recipe.model_setup();
+  const std::unique_ptr<models::Model> model = recipe.model.options->make(setup);
+  Description out;
+  model->visit_parameters([&](const std::string& name, const nn::Parameter& parameter) {
+    add_row(parameter.hints().trainable ? out.parameters : out.constants, name, parameter);
+  });
+  nn::ParameterArena arena(*model, kMeta, recipe.precision.compute_dtype(), recipe.seed());
+  out.parameter_count = arena.parameter_count();
+  out.weight_bytes = arena.memory_bytes();
+  out.optimizer_bytes = optim::make_optimizer(recipe.optim, arena)->memory_bytes();
+
+  const int64_t rows = recipe.train.micro_batch_size();
+  const Tensor ids = Tensor::empty({rows, setup.length}, Dtype::i32, kMeta);
+  Stream& stream = kernels::on(kMeta).stream;
+  stream.counted_flops = 0;
+  {
+    const PoolScope scope(pool);
+    RandomStream random{.seed = recipe.seed()};
+    const RandomScope random_scope(random);
+    Tape tape;
+    ops::CrossEntropy loss;
+    {
+      const Recording recording(tape);
+      loss = model->loss({ids, ids},
+                         {.ids = ids, .training = true, .recompute_blocks = recipe.train.recompute == "block"}, false);
+    }
+    tape.backward(loss.sum);
+  }
+  out.activation_bytes = pool.peak_bytes();
+  out.flops_per_token = stream.counted_flops / static_cast<double>(ids.numel());
+  return out;
+}
+
+std::string to_text(const Description& d, const Recipe& recipe) {
+  const models::ModelSetup setup = recipe.model_setup();
+  const int64_t rows = recipe.train.micro_batch_size();
+  std::string out = "Parameters\n" + table(d.parameters);
+  out += fmt::format("  {} trainable parameters\n", with_commas(d.parameter_count));
+  if (!d.constants.empty()) out += "Constants\n" + table(d.constants);
+  out += fmt::format(
+      "Memory\n  weights and gradients {}\n  optimiser state {}\n  activations {} at most, for {} sequences of {} tokens\n"
+      "  together {}\n",
+      bytes(d.weight_bytes), bytes(d.optimizer_bytes), bytes(d.activation_bytes), rows, setup.length,
+      bytes(d.weight_bytes + d.optimizer_bytes + d.activation_bytes));
+  out += fmt::format("Work\n  {:.4g} floating-point operations per token, forward and backward\n", d.flops_per_token);
+  out += "\nResolved recipe\n" + config::to_yaml(recipe);
+  return out;
+}
+
+std::string options_text() {
+  std::string out;
+  for (const config::Option& option : config::options<Recipe>()) {
+    out += fmt::format("{}: {}{}{}\n    {}\n", option.key, option.type,
+                       option.required ? ", required" : (option.value.empty() ? "" : ", default " + option.value),
+                       option.requirement.empty() ? "" : ", " + option.requirement, option.help);
+  }
+  return out;
+}
+
+}  // namespace mara::train
