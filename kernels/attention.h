@@ -25,7 +25,9 @@ struct AttentionForward {
   double scale = 1;
   bool causal = true;
 
-  double flops() const { return (causal ? 2.0 : 4.0) * static_cast<double>(o.numel()) * static_cast<double>(o.size(1)); }
+  double flops() const {
+    return (causal ? 2.0 : 4.0) * static_cast<double>(o.numel()) * static_cast<double>(o.size(1));
+  }
 };
 struct AttentionBackward {
   View d_o, qkv, o, lse;  // as in the forward
@@ -34,7 +36,9 @@ struct AttentionBackward {
   double scale = 1;
   bool causal = true;
 
-  double flops() const { return (causal ? 5.0 : 10.0) * static_cast<double>(o.numel()) * static_cast<double>(o.size(1)); }
+  double flops() const {
+    return (causal ? 5.0 : 10.0) * static_cast<double>(o.numel()) * static_cast<double>(o.size(1));
+  }
 };
 
 }  // namespace mara::kernels

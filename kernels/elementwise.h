@@ -42,7 +42,7 @@ struct Binary {
 
 /// y = factor * device_factor * x
 struct Scale {
-  View x, y;           // contiguous, same shape
+  View x, y;  // contiguous, same shape
   double factor = 1;
   View device_factor;  // one element, f32 or f64, or empty: read on the device
 };

@@ -34,11 +34,11 @@ struct FftConvForward {
 /// dk[j] = sum_{b,l} g[l] x[l-j]; dk_reverse[j] = sum_{b,l} g[l] x[l+j]; dskip = sum_{b,l} g x.
 /// Saves no spectra: c and the transforms are recomputed from the inputs. Sums over the batch run in order.
 struct FftConvBackward {
-  View dy;                              // (D, B, L) dtype of u
-  View u, k, k_reverse, skip;           // as in the forward
+  View dy;                     // (D, B, L) dtype of u
+  View u, k, k_reverse, skip;  // as in the forward
   View gate_in, gate_out;
-  View du, dgate_in, dgate_out;         // (D, B, L) dtype of u, or empty
-  View dk, dk_reverse, dskip;           // f32 | f64, shapes of k, k_reverse, skip, or empty
+  View du, dgate_in, dgate_out;  // (D, B, L) dtype of u, or empty
+  View dk, dk_reverse, dskip;    // f32 | f64, shapes of k, k_reverse, skip, or empty
   bool accumulate_k = false, accumulate_k_reverse = false, accumulate_skip = false;
   ConvForm form = ConvForm::causal;
 

@@ -27,12 +27,6 @@ namespace cpu {
 #undef KERNEL
 }  // namespace cpu
 
-inline constexpr const char* kNames[] = {
-#define KERNEL(name, Args) #name,
-#include "kernels/kernel_list.inc"
-#undef KERNEL
-};
-
 /// The CUDA table, or null in a build without CUDA.
 const Table* cuda_table();
 

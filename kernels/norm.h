@@ -14,12 +14,12 @@ struct LayerNormForward {
   double eps = 1e-5;
 };
 struct LayerNormBackward {
-  View dy;           // (N, D) contiguous, dtype of y
-  View x;            // (N, D)
-  View gain;         // (D)
-  View mean, rstd;   // (N)
-  View dx;           // (N, D) dtype of x, or empty
-  View dgain, dbias; // (D) f32 | f64, or empty
+  View dy;            // (N, D) contiguous, dtype of y
+  View x;             // (N, D)
+  View gain;          // (D)
+  View mean, rstd;    // (N)
+  View dx;            // (N, D) dtype of x, or empty
+  View dgain, dbias;  // (D) f32 | f64, or empty
   bool accumulate_gain = false, accumulate_bias = false;
 };
 

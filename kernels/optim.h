@@ -31,12 +31,12 @@ struct AdamWRange {
 /// clip_factor = min(1, clip / norm), norm = sqrt(grad_squares) / count, when clip > 0. Where loss or norm is not
 /// finite or count is 0 nothing is changed and report.skipped is 1 (0 targets: a step without anything to learn).
 struct AdamW {
-  View master, grad, m, v;         // (n) f32 | f64
-  View compute;                    // (n) bf16 copies of the master weights, or empty
+  View master, grad, m, v;             // (n) f32 | f64
+  View compute;                        // (n) bf16 copies of the master weights, or empty
   const AdamWRange* ranges = nullptr;  // device memory; together they cover every parameter, in order
   int64_t range_count = 0;
-  View loss_sum, count;            // (1) f32 | f64
-  View grad_squares;               // (1) f64
+  View loss_sum, count;                  // (1) f32 | f64
+  View grad_squares;                     // (1) f64
   const StepScalars* scalars = nullptr;  // device memory
   StepReport* report = nullptr;          // device memory
   float beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, clip = 0;

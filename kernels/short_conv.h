@@ -14,10 +14,10 @@ struct ShortConvForward {
 };
 /// du[l] = sum_j weight[K-1-j] dy[l+j];  dweight[i] = sum_{b,l} dy[l] u[l-(K-1-i)];  dbias = sum_{b,l} dy.
 struct ShortConvBackward {
-  View dy, u;          // (D, B, L)
-  View weight;         // (D, K)
-  View du;             // (D, B, L) dtype of u, or empty
-  View dweight, dbias; // f32 | f64, or empty
+  View dy, u;           // (D, B, L)
+  View weight;          // (D, K)
+  View du;              // (D, B, L) dtype of u, or empty
+  View dweight, dbias;  // f32 | f64, or empty
   bool accumulate_weight = false, accumulate_bias = false;
 };
 

@@ -29,9 +29,12 @@ inline std::string device_name(const testing::TestParamInfo<Device>& info) {
 /// Relative tolerance of a result against f64, by the dtype it was computed in.
 inline double tolerance(Dtype dtype) {
   switch (dtype) {
-    case Dtype::f64: return 1e-12;
-    case Dtype::bf16: return 1e-2;
-    default: return 2e-5;
+    case Dtype::f64:
+      return 1e-12;
+    case Dtype::bf16:
+      return 1e-2;
+    default:
+      return 2e-5;
   }
 }
 

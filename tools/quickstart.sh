@@ -39,9 +39,12 @@ cmake --build build --target mara --parallel "$(nproc)" ||
   die "building failed, see above. If memory ran out, try: cmake --build build --target mara --parallel 1"
 say "set up and built in $SECONDS s"
 
-number=1
-while [[ -e runs/quickstart-$number ]]; do number=$((number + 1)); done
-train=(build/mara train "$recipe" --out "runs/quickstart-$number" "$@")
+train=(build/mara train "$recipe" "$@")
+if [[ " $* " != *" --out"* ]]; then
+  number=1
+  while [[ -e runs/quickstart-$number ]]; do number=$((number + 1)); done
+  train+=(--out "runs/quickstart-$number")
+fi
 say "running ${train[*]}"
 "${train[@]}" || die "training stopped with exit code $?, see above"
 say "done after $SECONDS s"

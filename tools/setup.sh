@@ -26,6 +26,7 @@ die() {
 packages=(
   g++ cmake ninja-build ccache pkgconf
   libopenblas-pthread-dev libyaml-cpp-dev libfmt-dev libspdlog-dev libcli11-dev nlohmann-json3-dev libxxhash-dev
+  libhdf5-dev
   libgtest-dev libgmock-dev
 )
 python_packages=(torch numpy scipy h5py safetensors tensorboard)

@@ -12,79 +12,79 @@
 namespace mara::kernels::cpu {
 namespace {
 
-/// All filters and the skip of a channel as one two-sided kernel h[lag], -L < lag < L, that
-/// c[l] = sum_lag h[lag] x[l - lag] needs for any form: a circular convolution is h[j] = h[j - L] = k[j].
-struct Lags {
-  int64_t length;  // L
-  ConvForm form;
-  View k, k_reverse, skip;
+/// The filters and the skip of a channel as one two-sided kernel, which serves every form:
+/// c[l] = sum_lag h[lag] x[l - lag], -L < lag < L; a circular convolution has h[j] = h[j - L] = k[j].
+class Lags {
+ public:
+  const int64_t length;  // L
+  const ConvForm form;
+  const View k, k_reverse, skip;
 
   template <class Args>
   explicit Lags(const Args& a) : length(a.u.size(2)), form(a.form), k(a.k), k_reverse(a.k_reverse), skip(a.skip) {}
 
   bool two_sided() const { return k_reverse || form == ConvForm::circular; }
 
-  // Where tap j of a filter acts, its direction being +1 or -1, or `length` for nowhere.
-  int64_t taps(const View& filter) const {
-    return form == ConvForm::circular ? filter.size(1) : std::min(filter.size(1), length);
-  }
-  int64_t lag(int64_t tap, bool reverse) const {
-    if (form == ConvForm::causal) return reverse ? -tap : tap;
-    const int64_t wrapped = tap % length;
-    return reverse && wrapped > 0 ? length - wrapped : wrapped;
-  }
-
   /// Adds channel d to h; h[0] is lag 0.
   template <class C>
   void gather(int64_t d, C* h) const {
-    const auto add = [&](const View& filter, bool reverse) {
-      if (!filter) return;
-      const C* tap = filter.ptr<C>() + d * filter.stride[0];
-      for (int64_t j = 0, count = taps(filter); j < count; ++j) h[lag(j, reverse)] += tap[j * filter.stride[1]];
-    };
-    add(k, false);
-    add(k_reverse, true);
+    for_each_tap<C>(k, d, [&](int64_t j, const C& tap) { h[j] += tap; });
+    for_each_tap<C>(k_reverse, d, [&](int64_t j, const C& tap) { h[-j] += tap; });
     if (skip) h[0] += skip.ptr<C>()[d * skip.stride[0]];
-    if (form == ConvForm::circular) std::copy(h + 1, h + length, h + 1 - length);
+    fold(h);
   }
 
   /// Hands the gradient of h, which is spent, to the filters and the skip of channel d.
   template <class C>
   void scatter(int64_t d, C* dh, const FftConvBackward& a) const {
-    if (form == ConvForm::circular) {
-      for (int64_t j = 1; j < length; ++j) dh[j] += dh[j - length];
-    }
-    const auto give = [&](const View& filter, bool reverse, bool accumulate) {
-      if (!filter) return;
-      C* tap = filter.ptr<C>() + d * filter.stride[0];
-      const int64_t count = taps(filter);
-      for (int64_t j = 0; j < filter.size(1); ++j) {
-        C& out = tap[j * filter.stride[1]];
-        out = (accumulate ? out : C(0)) + (j < count ? dh[lag(j, reverse)] : C(0));
-      }
-    };
-    give(a.dk, false, a.accumulate_k);
-    give(a.dk_reverse, true, a.accumulate_k_reverse);
+    fold(dh);
+    clear<C>(a.dk, d, a.accumulate_k);
+    clear<C>(a.dk_reverse, d, a.accumulate_k_reverse);
+    for_each_tap<C>(a.dk, d, [&](int64_t j, C& tap) { tap += dh[j]; });
+    for_each_tap<C>(a.dk_reverse, d, [&](int64_t j, C& tap) { tap += dh[-j]; });
     if (a.dskip) {
       C& out = a.dskip.ptr<C>()[d * a.dskip.stride[0]];
       out = (a.accumulate_skip ? out : C(0)) + dh[0];
     }
   }
+
+ private:
+  // Calls body(j, tap) for every tap of channel d that acts, at lag j or -j.
+  template <class C, class Body>
+  void for_each_tap(const View& filter, int64_t d, const Body& body) const {
+    if (!filter) return;
+    const int64_t used = form == ConvForm::circular ? filter.size(1) : std::min(filter.size(1), length);
+    for (int64_t start = 0; start < used; start += length) {
+      C* tap = filter.ptr<C>() + d * filter.stride[0] + start * filter.stride[1];
+      for (int64_t j = 0, end = std::min(length, used - start); j < end; ++j) body(j, tap[j * filter.stride[1]]);
+    }
+  }
+  template <class C>
+  static void clear(const View& filter, int64_t d, bool keep) {
+    if (!filter || keep) return;
+    for (int64_t j = 0; j < filter.size(1); ++j) filter.ptr<C>()[d * filter.stride[0] + j * filter.stride[1]] = 0;
+  }
+  // In a circle, lags j and j - L are one.
+  template <class C>
+  void fold(C* h) const {
+    for (int64_t j = 1; form == ConvForm::circular && j < length; ++j) h[j] = h[j - length] = h[j] + h[j - length];
+  }
 };
 
-/// The rows that go through the transform together: several of one channel, or all of several channels.
+/// Rows that are worked on together: `per_channel` from `batch` on, of each of a few channels.
 struct Group {
-  int64_t channel, channels, batch, per_channel;
+  int64_t channel, channels, batch, per_channel, rows;
 };
 
 /// Cuts (D, B) into units of work, each of whole channels.
 struct Units {
-  int64_t channels, batches, per_channel, per_unit;
+  int64_t channels, batches, rows, per_channel, per_unit;
 
   /// Groups of `rows`, of several channels where the batch is smaller and `mixed` allows it.
   Units(const View& u, int64_t rows, bool mixed)
       : channels(u.size(0)),
         batches(u.size(1)),
+        rows(rows),
         per_channel(mixed ? std::clamp<int64_t>(batches, 1, rows) : rows),
         per_unit(rows / per_channel) {}
 
@@ -94,7 +94,7 @@ struct Units {
     for (int64_t b = 0; b < batches; b += per_channel) body(group(unit, b));
   }
   Group group(int64_t unit, int64_t batch = 0) const {
-    return {unit * per_unit, std::min(per_unit, channels - unit * per_unit), batch, per_channel};
+    return {unit * per_unit, std::min(per_unit, channels - unit * per_unit), batch, per_channel, rows};
   }
 };
 
@@ -110,11 +110,13 @@ class Rows {
 
   void move_to(const Group& group) {
     if (!view_) return;
-    for (int64_t row = 0; row < kLanes<C>; ++row) {
-      const int64_t d = row / group.per_channel, b = group.batch + row % group.per_channel;
-      const bool present = d < group.channels && b < view_.size(1);
-      row_[row] = present ? view_.ptr<T>() + (group.channel + d) * view_.stride[0] + b * view_.stride[1] : nullptr;
+    int64_t row = 0;
+    for (int64_t d = group.channel; d < group.channel + group.channels; ++d) {
+      for (int64_t b = group.batch; b < group.batch + group.per_channel; ++b, ++row) {
+        row_[row] = b < view_.size(1) ? view_.ptr<T>() + d * view_.stride[0] + b * view_.stride[1] : nullptr;
+      }
     }
+    for (; row < group.rows; ++row) row_[row] = nullptr;
   }
   MARA_INLINE V load(int64_t row, int64_t m) const {
     const int64_t start = m * kLanes<C>;
@@ -188,15 +190,12 @@ class Filters {
     for (int64_t i = 0; i < group.channels; ++i) lags_.gather(group.channel + i, lag_zero(i));
     const auto channel = [&](int64_t row) { return std::min(row / group.per_channel, group.channels - 1); };
     if (lags_.two_sided()) {
-      plan_.enter(
-          spectrum, [&](int64_t row, int64_t m) __attribute__((always_inline)) {
-            const C* h = lag_zero(channel(row)) + m * kWidth;
-            return Complex<V>{load(h), -load(h - plan_.size())};
-          });
+      plan_.enter(spectrum, [&](int64_t row, int64_t m) {
+        const C* h = lag_zero(channel(row)) + m * kWidth;
+        return Complex<V>{load(h), -load(h - plan_.size())};
+      });
     } else {
-      plan_.enter(
-          spectrum, [&](int64_t row, int64_t m)
-                        __attribute__((always_inline)) { return load(lag_zero(channel(row)) + m * kWidth); });
+      plan_.enter(spectrum, [&](int64_t row, int64_t m) { return load(lag_zero(channel(row)) + m * kWidth); });
     }
     const C scale = C(1) / static_cast<C>(plan_.size());
     plan_.inner({spectrum}, {}, [&](int64_t tile) {
@@ -215,23 +214,21 @@ class Filters {
       Plan::join_lanes(product + tile * kWidth, plan_.lane_twiddles(tile, local));
     });
     const C scale = C(1) / static_cast<C>(plan_.size());
-    const auto add = [&](int64_t row, C * to, V value) __attribute__((always_inline)) {
+    const auto add = [&](int64_t row, C* to, V value) {
       store(to, row % group.per_channel == 0 ? value * scale : load(to) + value * scale);
     };
     const int64_t used = group.channels * group.per_channel;
     if (lags_.two_sided()) {
-      plan_.template leave<false>(
-          product, [&](int64_t row, int64_t m, Complex<V> z) __attribute__((always_inline)) {
-            if (row >= used) return;
-            C* h = lag_zero(row / group.per_channel) + m * kWidth;
-            add(row, h, z.re);
-            add(row, h - plan_.size(), -z.im);
-          });
+      plan_.template leave<false>(product, [&](int64_t row, int64_t m, Complex<V> z) {
+        if (row >= used) return;
+        C* h = lag_zero(row / group.per_channel) + m * kWidth;
+        add(row, h, z.re);
+        add(row, h - plan_.size(), -z.im);
+      });
     } else {
-      plan_.template leave<true>(
-          product, [&](int64_t row, int64_t m, V z) __attribute__((always_inline)) {
-            if (row < used) add(row, lag_zero(row / group.per_channel) + m * kWidth, z);
-          });
+      plan_.template leave<true>(product, [&](int64_t row, int64_t m, V z) {
+        if (row < used) add(row, lag_zero(row / group.per_channel) + m * kWidth, z);
+      });
     }
     for (int64_t i = 0; i < group.channels; ++i) lags_.scatter(group.channel + i, lag_zero(i), a);
   }
@@ -278,11 +275,8 @@ void forward(Stream& stream, const FftConvForward& a) {
         const Value* s = spectrum + tile * Plan::kWidth;
         for (auto* rows : {&gate_out, &y}) rows->prefetch(tile, 0);
         for (auto* rows : {&u, &gate_in}) rows->prefetch(tile, group.per_channel);
-        Plan::through_lanes(
-            x + tile * Plan::kWidth,
-            plan.lane_twiddles(tile, local), [&](int i, Value v) __attribute__((always_inline)) {
-              return mul(v, s[i]);
-            });
+        Plan::through_lanes(x + tile * Plan::kWidth, plan.lane_twiddles(tile, local),
+                            [&](int i, Value v) { return mul(v, s[i]); });
       });
       plan.template leave<true>(x, Results<T>{{&y, &none}, {&gate_out, &none}});
     });
@@ -315,12 +309,11 @@ void backward(Stream& stream, const FftConvBackward& a) {
         for (auto* rows : {&du, &dgate_in, &dgate_out}) rows->prefetch(index, 0);
         for (auto* rows : {&dy, &u, &gate_in, &gate_out}) rows->prefetch(index, group.per_channel);
         Plan::split_lanes(tx, w);
-        Plan::through_lanes(
-            g + first, w, [&](int i, Value v) __attribute__((always_inline)) {
-              p[i] = p[i] + mul_conj(v, tx[i]);
-              if (wants_c) tx[i] = mul(tx[i], s[i]);
-              return mul_conj(v, s[i]);
-            });
+        Plan::through_lanes(g + first, w, [&](int i, Value v) {
+          p[i] = p[i] + mul_conj(v, tx[i]);
+          if (wants_c) tx[i] = mul(tx[i], s[i]);
+          return mul_conj(v, s[i]);
+        });
         if (wants_c) Plan::join_lanes(tx, w);
       };
       if (wants_dx && wants_c) {
@@ -339,11 +332,13 @@ void backward(Stream& stream, const FftConvBackward& a) {
   });
 }
 
-/// The direct form beats the transforms on rows this short, if its lanes are filled.
+/// The direct form beats the transforms on rows up to this length, half of it for two-sided kernels, if at least half
+/// of its lanes are filled.
 constexpr int64_t kDirectLength = 96;
-template <class C>
-bool short_rows(const View& u) {
-  return u.size(2) <= kDirectLength && 2 * u.size(1) >= kLanes<C>;
+template <class C, class Args>
+bool short_rows(const Args& a) {
+  const int64_t longest = Lags(a).two_sided() ? kDirectLength / 2 : kDirectLength;
+  return a.u.size(2) <= longest && 2 * a.u.size(1) >= kLanes<C>;
 }
 
 /// What one thread needs for the direct form: taps h and their gradient dh by lag, and three work spaces.
@@ -366,7 +361,7 @@ void for_each_channel(Stream& stream, const Args& a, const Lags& lags, const Bod
   const DirectConv<C> direct(lags.length, lags.two_sided());
   const Units units(a.u, kLanes<C>, false);
   const auto memory = stream.scratch<ShortRows<C>>(thread_count());
-  parallel_chunks(units.channels, grain_for(units.batches * lags.length), [&](int64_t begin, int64_t end) {
+  parallel_chunks(units.channels, grain_for(units.batches * lags.length, 4096), [&](int64_t begin, int64_t end) {
     ShortRows<C>& work = memory.get()[omp_get_thread_num()];
     for (int64_t d = begin; d < end; ++d) {
       std::fill(work.h() + direct.first_lag(), work.h() + direct.end_lag(), C(0));
@@ -425,15 +420,13 @@ void backward_short(Stream& stream, const FftConvBackward& a) {
 }  // namespace
 
 void fft_conv_forward(Stream& stream, const FftConvForward& a) {
-  dispatch_float(a.u.dtype, [&]<class T>() {
-    short_rows<Compute<T>>(a.u) ? forward_short<T>(stream, a) : forward<T>(stream, a);
-  });
+  dispatch_float(a.u.dtype,
+                 [&]<class T>() { short_rows<Compute<T>>(a) ? forward_short<T>(stream, a) : forward<T>(stream, a); });
 }
 
 void fft_conv_backward(Stream& stream, const FftConvBackward& a) {
-  dispatch_float(a.u.dtype, [&]<class T>() {
-    short_rows<Compute<T>>(a.u) ? backward_short<T>(stream, a) : backward<T>(stream, a);
-  });
+  dispatch_float(a.u.dtype,
+                 [&]<class T>() { short_rows<Compute<T>>(a) ? backward_short<T>(stream, a) : backward<T>(stream, a); });
 }
 
 }  // namespace mara::kernels::cpu

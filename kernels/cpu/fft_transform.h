@@ -181,12 +181,18 @@ MARA_INLINE void join(const Load& load, const Complex<W>* w, const Store& store)
 template <class F>
 MARA_INLINE void with_factors(int radix, const F& f) {
   switch (radix) {
-    case 1: return f.template operator()<1, 1>();
-    case 2: return f.template operator()<2, 1>();
-    case 3: return f.template operator()<3, 1>();
-    case 4: return f.template operator()<4, 1>();
-    case 8: return f.template operator()<4, 2>();
-    default: return f.template operator()<4, 4>();
+    case 1:
+      return f.template operator()<1, 1>();
+    case 2:
+      return f.template operator()<2, 1>();
+    case 3:
+      return f.template operator()<3, 1>();
+    case 4:
+      return f.template operator()<4, 1>();
+    case 8:
+      return f.template operator()<4, 2>();
+    default:
+      return f.template operator()<4, 4>();
   }
 }
 
@@ -226,10 +232,8 @@ class RightAngle {
       const int64_t stride = per_row_ / (A * B);
       for (int64_t row = 0; row < rows_; ++row) {
         for (int64_t j = 0; j < stride; ++j) {
-          detail::split<A, B, V>([&](int q) __attribute__((always_inline)) { return load(row, j + q * stride); },
-                                 pass.twiddles.data(), [&](int s, Complex<V> y) __attribute__((always_inline)) {
-                                   x[row * per_row_ + j + s * stride] = y;
-                                 });
+          detail::split<A, B, V>([&](int q) { return load(row, j + q * stride); }, pass.twiddles.data(),
+                                 [&](int s, Complex<V> y) { x[row * per_row_ + j + s * stride] = y; });
         }
       }
     });
@@ -243,11 +247,8 @@ class RightAngle {
       const int64_t stride = per_row_ / (A * B);
       for (int64_t row = 0; row < rows_; ++row) {
         for (int64_t j = 0; j < stride; ++j) {
-          detail::join<A, B, kReal, V>(
-              [&](int s) __attribute__((always_inline)) { return x[row * per_row_ + j + s * stride]; },
-              pass.twiddles.data(), [&](int q, auto value) __attribute__((always_inline)) {
-                store(row, j + q * stride, value);
-              });
+          detail::join<A, B, kReal, V>([&](int s) { return x[row * per_row_ + j + s * stride]; }, pass.twiddles.data(),
+                                       [&](int q, auto value) { store(row, j + q * stride, value); });
         }
       }
     });
@@ -281,13 +282,11 @@ class RightAngle {
   static void split_lanes(Vectors square, const Complex<V>* w) {
     Complex<V> x[kWidth];
     transpose_square(square, x);
-    detail::split<kA, kB, V>([&](int q) __attribute__((always_inline)) { return x[q]; }, w,
-                             [&](int s, Complex<V> y) __attribute__((always_inline)) { square[s] = y; });
+    detail::split<kA, kB, V>([&](int q) { return x[q]; }, w, [&](int s, Complex<V> y) { square[s] = y; });
   }
   static void join_lanes(Vectors square, const Complex<V>* w) {
     Complex<V> x[kWidth];
-    detail::join<kA, kB, false, V>([&](int s) __attribute__((always_inline)) { return square[s]; }, w,
-                                   [&](int q, Complex<V> y) __attribute__((always_inline)) { x[q] = y; });
+    detail::join<kA, kB, false, V>([&](int s) { return square[s]; }, w, [&](int q, Complex<V> y) { x[q] = y; });
     transpose_square(x, square);
   }
   /// Both at once: root s of the square is replaced by change(s, root), in registers.
@@ -295,7 +294,7 @@ class RightAngle {
   MARA_INLINE static void through_lanes(Vectors square, const Complex<V>* w, const Change& change) {
     Complex<V> x[kWidth], y[kWidth];
     transpose_square(square, x);
-    detail::split_first<kA, kB, V>([&](int q) __attribute__((always_inline)) { return x[q]; }, w, y);
+    detail::split_first<kA, kB, V>([&](int q) { return x[q]; }, w, y);
 #pragma GCC unroll 4
     for (int s = 0; s < kA; ++s) {
       Complex<V> b[kB];
@@ -304,7 +303,7 @@ class RightAngle {
       for (int t = 0; t < kB; ++t) b[t] = change(s * kB + t, b[t]);
       detail::join_child<kA, kB, V>(s, b, w, y);
     }
-    detail::join_first<kA, kB, false, V>(y, w, [&](int q, Complex<V> z) __attribute__((always_inline)) { x[q] = z; });
+    detail::join_first<kA, kB, false, V>(y, w, [&](int q, Complex<V> z) { x[q] = z; });
     transpose_square(x, square);
   }
 
@@ -313,7 +312,7 @@ class RightAngle {
 
   struct Pass {
     int radix;
-    int64_t vectors;                    // in a block before the split
+    int64_t vectors;                   // in a block before the split
     std::vector<Complex<T>> twiddles;  // radix - 1 of each block
   };
 
@@ -396,8 +395,8 @@ class RightAngle {
     detail::with_factors(pass.radix, [&]<int A, int B>() {
       const int64_t stride = pass.vectors / (A * B);
       for (Vectors end = x + stride; x != end; ++x) {
-        detail::split<A, B, V>([&](int q) __attribute__((always_inline)) { return x[q * stride]; }, w,
-                               [&](int s, Complex<V> y) __attribute__((always_inline)) { x[s * stride] = y; });
+        detail::split<A, B, V>([&](int q) { return x[q * stride]; }, w,
+                               [&](int s, Complex<V> y) { x[s * stride] = y; });
       }
     });
   }
@@ -405,8 +404,8 @@ class RightAngle {
     detail::with_factors(pass.radix, [&]<int A, int B>() {
       const int64_t stride = pass.vectors / (A * B);
       for (Vectors end = x + stride; x != end; ++x) {
-        detail::join<A, B, false, V>([&](int s) __attribute__((always_inline)) { return x[s * stride]; }, w,
-                                     [&](int q, Complex<V> y) __attribute__((always_inline)) { x[q * stride] = y; });
+        detail::join<A, B, false, V>([&](int s) { return x[s * stride]; }, w,
+                                     [&](int q, Complex<V> y) { x[q * stride] = y; });
       }
     });
   }

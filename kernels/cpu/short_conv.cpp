@@ -71,7 +71,7 @@ template <int kTaps, int kDirection, class T, class V>
 void convolve(const Row<T>& x, int64_t length, const V* taps, int64_t count, V start, T* y) {
   using C = Compute<T>;
   const int64_t lags = kTaps > 0 ? kTaps : count;
-  walk<C>(length, lags - 1, [&](int64_t l, auto vectors, auto inside) __attribute__((always_inline)) {
+  walk<C>(length, lags - 1, [&](int64_t l, auto vectors, auto inside) {
     V sum[vectors];
     for (int i = 0; i < vectors; ++i) sum[i] = start;
 #pragma GCC unroll 4
@@ -90,7 +90,7 @@ template <int kTaps, class T, class V>
 void correlate(const Row<T>& g, const Row<T>& x, int64_t length, int64_t first, V* sum) {
   using C = Compute<T>;
   V row_sum[kTaps] = {};
-  walk<C>(length, first + kTaps - 1, [&](int64_t l, auto vectors, auto inside) __attribute__((always_inline)) {
+  walk<C>(length, first + kTaps - 1, [&](int64_t l, auto vectors, auto inside) {
     for (int i = 0; i < vectors; ++i) {
       const int64_t at = l + i * kLanes<C>;
       const V value = inside ? g.inside(at) : g.at(at);
@@ -107,9 +107,12 @@ void correlate(const Row<T>& g, const Row<T>& x, int64_t length, int64_t first, 
 template <class F>
 void with_taps(int64_t taps, const F& f) {
   switch (taps) {
-    case 3: return f.template operator()<3>();
-    case 4: return f.template operator()<4>();
-    default: return f.template operator()<0>();
+    case 3:
+      return f.template operator()<3>();
+    case 4:
+      return f.template operator()<4>();
+    default:
+      return f.template operator()<0>();
   }
 }
 
@@ -172,15 +175,13 @@ void backward(const ShortConvBackward& a) {
 }  // namespace
 
 void short_conv_forward(Stream&, const ShortConvForward& a) {
-  dispatch_float(a.u.dtype, [&]<class T>() {
-    with_taps(a.weight.size(1), [&]<int kTaps>() { forward<kTaps, T>(a); });
-  });
+  dispatch_float(a.u.dtype,
+                 [&]<class T>() { with_taps(a.weight.size(1), [&]<int kTaps>() { forward<kTaps, T>(a); }); });
 }
 
 void short_conv_backward(Stream&, const ShortConvBackward& a) {
-  dispatch_float(a.u.dtype, [&]<class T>() {
-    with_taps(a.weight.size(1), [&]<int kTaps>() { backward<kTaps, T>(a); });
-  });
+  dispatch_float(a.u.dtype,
+                 [&]<class T>() { with_taps(a.weight.size(1), [&]<int kTaps>() { backward<kTaps, T>(a); }); });
 }
 
 }  // namespace mara::kernels::cpu

@@ -93,7 +93,8 @@ MARA_INLINE void store(T* to, Vec<Compute<T>> value) {
 /// The first `count` lanes, 0 in the others; nothing beyond them is touched. Any count, negative ones included.
 template <class T>
 MARA_INLINE Vec<Compute<T>> load(const T* from, int64_t count) {
-  if (count >= kLanes<Compute<T>>) [[likely]] return load(from);
+  if (count >= kLanes<Compute<T>>) [[likely]]
+    return load(from);
 #ifdef MARA_MASKED_VECTORS
   const uint32_t mask = count > 0 ? (1u << count) - 1 : 0;
   if constexpr (std::is_same_v<T, bf16>) {
@@ -112,7 +113,8 @@ MARA_INLINE Vec<Compute<T>> load(const T* from, int64_t count) {
 }
 template <class T>
 MARA_INLINE void store(T* to, Vec<Compute<T>> value, int64_t count) {
-  if (count >= kLanes<Compute<T>>) [[likely]] return store(to, value);
+  if (count >= kLanes<Compute<T>>) [[likely]]
+    return store(to, value);
 #ifdef MARA_MASKED_VECTORS
   const uint32_t mask = count > 0 ? (1u << count) - 1 : 0;
   if constexpr (std::is_same_v<T, bf16>) {
@@ -167,7 +169,8 @@ template <auto kPattern, class V>
 MARA_INLINE V shuffle(V a, V b) {
   return [&]<int... kIndex>(std::integer_sequence<int, kIndex...>) __attribute__((always_inline)) {
     return __builtin_shufflevector(a, b, kPattern.at(kIndex)...);
-  }(std::make_integer_sequence<int, static_cast<int>(sizeof(V) / sizeof(a[0]))>{});
+  }
+  (std::make_integer_sequence<int, static_cast<int>(sizeof(V) / sizeof(a[0]))>{});
 }
 
 template <class T, int kDistance>

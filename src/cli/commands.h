@@ -1,26 +1,13 @@
 #pragma once
-// One function per command. Each returns the exit code or throws.
+// Every command there is.
 
-#include <string>
-#include <vector>
+#include "cli/command.h"
 
 namespace mara::cli {
 
-struct TrainArguments {
-  std::string recipe;
-  std::vector<std::string> overrides;
-  std::string out;
-  std::string device = "cpu";
-  int threads = 0;
-  bool force = false;
-};
-int train(const TrainArguments& arguments);
-
-struct DescribeArguments {
-  std::string recipe;
-  std::vector<std::string> overrides;
-  bool options = false;
-};
-int describe(const DescribeArguments& arguments);
+extern const Command kTrain;
+extern const Command kDescribe;
+extern const Command kData;
+extern const Command kReport;
 
 }  // namespace mara::cli

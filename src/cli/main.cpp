@@ -1,49 +1,55 @@
-// The program: parses the command line, calls a command, turns errors into exit codes.
+// The program: parses the command line, runs a command, turns errors into exit codes.
+
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <filesystem>
+#include <new>
 
 #include "cli/commands.h"
 #include "core/error.h"
 
 namespace {
 
+using namespace mara::cli;
+
+constexpr const Command* kCommands[] = {&kTrain, &kDescribe, &kData, &kReport};
 constexpr int kFailed = 1, kWrongUse = 2;
 
-int report(const char* text, int code) {
-  std::fprintf(stderr, "error: %s\n", text);
+int fail(const std::string& text, int code) {
+  std::fprintf(stderr, "error: %s\n", text.c_str());
   return code;
+}
+
+// Threads that wait for work spin for milliseconds by default, which on a busy machine takes the core from the thread
+// they wait for. The OpenMP library reads its environment before main, so the program starts itself anew with a short
+// spin; if that is refused it goes on as it is.
+void limit_spinning(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  setenv("GOMP_SPINCOUNT", "10000", 0);
+  execv("/proc/self/exe", argv);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  limit_spinning(argv);
+  std::signal(SIGXFSZ, SIG_IGN);  // writing beyond a limit on file sizes fails like writing to a full disk
   CLI::App app{"Mara trains sub-quadratic sequence models from recipes."};
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // 1 would hide a misspelt command behind "a subcommand is required"
   app.set_version_flag("--version", MARA_VERSION);
-  app.footer("Exit codes: 0 fine, 1 failed, 2 wrong usage or recipe.");
-
-  mara::cli::TrainArguments train;
-  CLI::App* train_command = app.add_subcommand("train", "Train a recipe's model and evaluate it");
-  train_command->add_option("recipe", train.recipe, "YAML file that determines the run")->required();
-  train_command->add_option("--set", train.overrides, "Override a key: --set train.steps=100 (repeatable)")
-      ->take_all()
-      ->allow_extra_args(false);
-  train_command->add_option("--out", train.out, "Run folder (default: runs/NAME, NAME being run.name)");
-  train_command->add_option("--device", train.device, "cpu, cuda or cuda:N")->capture_default_str();
-  train_command->add_option("--threads", train.threads, "CPU threads; results do not depend on it (default: all)")
-      ->check(CLI::PositiveNumber);
-  train_command->add_flag("--force", train.force, "Move an existing run folder aside");
-
-  mara::cli::DescribeArguments describe;
-  CLI::App* describe_command =
-      app.add_subcommand("describe", "Show parameters, memory, work, the resolved recipe and all options");
-  describe_command->add_option("recipe", describe.recipe, "YAML file; without one, only the options are shown");
-  describe_command->add_option("--set", describe.overrides, "Override a key: --set model.width=128 (repeatable)")
-      ->take_all()
-      ->allow_extra_args(false);
-  describe_command->add_flag("--options", describe.options, "Also list every option with default and meaning");
+  app.footer(
+      "Exit codes: 0 fine; 1 failed; 2 wrong usage, recipe or file; 130 and 143: SIGINT and SIGTERM stopped a run,\n"
+      "its state is saved.");
+  std::function<int()> run;
+  for (const Command* command : kCommands) {
+    CLI::App* parser = app.add_subcommand(command->name, command->help);
+    parser->final_callback([&run, chosen = command->setup(*parser)] { run = chosen; });
+  }
 
   try {
     app.parse(argc, argv);
@@ -54,17 +60,21 @@ int main(int argc, char** argv) {
     std::printf("mara %s\n", MARA_VERSION);
     return 0;
   } catch (const CLI::ParseError& error) {
-    return report((std::string(error.what()) + "; see mara --help").c_str(), kWrongUse);
+    return fail(std::string(error.what()) + "; see mara --help", kWrongUse);
   }
 
+  if (!run) return fail("a command is required; see mara --help", kWrongUse);
   try {
-    if (train_command->parsed()) return mara::cli::train(train);
-    return mara::cli::describe(describe);
+    return run();
   } catch (const mara::Failure& error) {
-    return report(error.what(), kFailed);
+    return fail(error.what(), kFailed);
   } catch (const mara::Error& error) {
-    return report(error.what(), kWrongUse);
+    return fail(error.what(), kWrongUse);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(error.path1().string() + ": " + error.code().message(), kWrongUse);
+  } catch (const std::bad_alloc&) {
+    return fail("out of memory; a smaller train.batch, model or data set is required", kFailed);
   } catch (const std::exception& error) {
-    return report(error.what(), kFailed);
+    return fail(error.what(), kFailed);
   }
 }

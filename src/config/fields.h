@@ -26,7 +26,8 @@ namespace mara::config {
 template <class... T>
 using RefTo = std::variant<std::reference_wrapper<T>...>;
 /// Values a field may hold. Integers are int64_t and reals double everywhere in configs.
-using Ref = RefTo<bool, int64_t, double, std::string, std::vector<int64_t>, std::vector<double>>;
+using Ref =
+    RefTo<bool, int64_t, double, std::string, std::vector<int64_t>, std::vector<double>, std::vector<std::string>>;
 
 /// What a value must satisfy beyond its type. Applied to every element of a list.
 struct Check {
@@ -131,10 +132,23 @@ std::string to_yaml(const S& config) {
   return print_with([&](Fields& f) { copy.fields(f); });
 }
 
+/// A field of a config: full key ("model.mixer.order") and value as YAML.
+struct KeyValue {
+  std::string key, value;
+};
+std::vector<KeyValue> values_with(const std::function<void(Fields&)>& bind);
+
+/// Every field of a config as it is, in the order of fields(): to compare two.
+template <class S>
+std::vector<KeyValue> values(const S& config) {
+  S copy = config;
+  return values_with([&](Fields& f) { copy.fields(f); });
+}
+
 /// One line of the reference: full key, type, default (or "required"), requirement, meaning. Kinds appear in turn.
 struct Option {
   std::string key;          // "model.mixer.order"; for a kind's own keys "model.mixer(hyena).order"
-  std::string type;         // "integer", "number", "boolean", "text", "list of numbers", "mapping", ...
+  std::string type;         // "integer", "number", "boolean", "text", "list of numbers", "texts", "mapping", ...
   std::string value;        // default, "" where required
   std::string requirement;  // "at least 2"
   std::string help;

@@ -93,6 +93,11 @@ struct Item {
   template <class T>
   void read(std::vector<T>& values) const {
     std::vector<T> read_values;
+    if (std::is_same_v<T, std::string> && node.kind == Node::Kind::scalar) {
+      read(read_values.emplace_back());  // one text is a list of one
+      values = std::move(read_values);
+      return;
+    }
     if (node.kind != Node::Kind::list) {
       wrong_type("a " + type_name(values), node.kind == Node::Kind::scalar ? "; write [" + node.text + "]" : "");
     }

@@ -56,6 +56,7 @@ struct TypeName {
   std::string operator()(std::string&) const { return "text"; }
   std::string operator()(std::vector<int64_t>&) const { return "list of integers"; }
   std::string operator()(std::vector<double>&) const { return "list of numbers"; }
+  std::string operator()(std::vector<std::string>&) const { return "text or list of texts"; }
 };
 
 struct ValueText {
@@ -66,7 +67,7 @@ struct ValueText {
   template <class T>
   std::string operator()(const std::vector<T>& values) const {
     std::vector<std::string> parts;
-    for (const T value : values) parts.push_back((*this)(value));
+    for (const T& value : values) parts.push_back((*this)(value));
     return detail::join({"[", join(parts), "]"});
   }
 };

@@ -4,10 +4,14 @@ namespace mara {
 
 std::string to_string(Dtype dtype) {
   switch (dtype) {
-    case Dtype::f32: return "f32";
-    case Dtype::bf16: return "bf16";
-    case Dtype::f64: return "f64";
-    case Dtype::i32: return "i32";
+    case Dtype::f32:
+      return "f32";
+    case Dtype::bf16:
+      return "bf16";
+    case Dtype::f64:
+      return "f64";
+    case Dtype::i32:
+      return "i32";
   }
   return "unknown dtype";
 }

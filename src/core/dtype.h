@@ -21,8 +21,8 @@ struct bf16 {
   constexpr explicit bf16(float value) {
     const uint32_t u = std::bit_cast<uint32_t>(value);
     const bool nan = (u & 0x7fffffffu) > 0x7f800000u;
-    bits = nan ? static_cast<uint16_t>((u >> 16) | 0x40u)
-               : static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+    bits =
+        nan ? static_cast<uint16_t>((u >> 16) | 0x40u) : static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
   }
   constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
   constexpr explicit operator double() const { return static_cast<float>(*this); }
@@ -30,22 +30,33 @@ struct bf16 {
 
 /// The type a kernel computes and accumulates in for storage type T: double for double, else float.
 template <class T>
-struct ComputeType { using type = float; };
+struct ComputeType {
+  using type = float;
+};
 template <>
-struct ComputeType<double> { using type = double; };
+struct ComputeType<double> {
+  using type = double;
+};
 template <class T>
 using Compute = typename ComputeType<T>::type;
 
-template <class T> inline constexpr Dtype dtype_of = Dtype::f32;
-template <> inline constexpr Dtype dtype_of<bf16> = Dtype::bf16;
-template <> inline constexpr Dtype dtype_of<double> = Dtype::f64;
-template <> inline constexpr Dtype dtype_of<int32_t> = Dtype::i32;
+template <class T>
+inline constexpr Dtype dtype_of = Dtype::f32;
+template <>
+inline constexpr Dtype dtype_of<bf16> = Dtype::bf16;
+template <>
+inline constexpr Dtype dtype_of<double> = Dtype::f64;
+template <>
+inline constexpr Dtype dtype_of<int32_t> = Dtype::i32;
 
 constexpr int64_t size_of(Dtype dtype) {
   switch (dtype) {
-    case Dtype::bf16: return 2;
-    case Dtype::f64: return 8;
-    default: return 4;
+    case Dtype::bf16:
+      return 2;
+    case Dtype::f64:
+      return 8;
+    default:
+      return 4;
   }
 }
 
@@ -61,9 +72,12 @@ Dtype parse_dtype(std::string_view name);
 template <class F>
 decltype(auto) dispatch_float(Dtype dtype, F&& f) {
   switch (dtype) {
-    case Dtype::f64: return f.template operator()<double>();
-    case Dtype::bf16: return f.template operator()<bf16>();
-    default: return f.template operator()<float>();
+    case Dtype::f64:
+      return f.template operator()<double>();
+    case Dtype::bf16:
+      return f.template operator()<bf16>();
+    default:
+      return f.template operator()<float>();
   }
 }
 

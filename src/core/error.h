@@ -44,14 +44,12 @@ class Part {
   Part(bool value) : text_(value ? "true" : "false") {}
   Part(double value);
   template <class T>
-    requires std::is_integral_v<T>
-  Part(T value) : text_(std::to_string(value)) {}
+  requires std::is_integral_v<T> Part(T value) : text_(std::to_string(value)) {}
   template <class T>
-    requires(std::is_class_v<T> && !std::is_convertible_v<T, std::string_view>)
-  Part(const T& value) : text_(to_string(value)) {}
+  requires(std::is_class_v<T> && !std::is_convertible_v<T, std::string_view>) Part(const T& value)
+      : text_(to_string(value)) {}
   template <class T>
-    requires std::is_enum_v<T>
-  Part(T value) : text_(to_string(value)) {}
+  requires std::is_enum_v<T> Part(T value) : text_(to_string(value)) {}
   const std::string& text() const { return text_; }
 
  private:
@@ -67,10 +65,10 @@ std::string join(std::initializer_list<Part> parts);
 
 /// Throws Error unless `condition`: MARA_CHECK(ok, "op or key: requirement, actual value, remedy", ...). Kept in
 /// release builds; the message is built only on failure.
-#define MARA_CHECK(condition, ...)                                            \
-  do {                                                                        \
-    if (!(condition)) [[unlikely]]                                            \
-      ::mara::detail::throw_error({__VA_ARGS__});                             \
+#define MARA_CHECK(condition, ...)                \
+  do {                                            \
+    if (!(condition)) [[unlikely]]                \
+      ::mara::detail::throw_error({__VA_ARGS__}); \
   } while (false)
 
 /// For our own mistakes, never reachable from input; debug builds only. An expression.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 
 namespace mara {
 
@@ -21,10 +22,22 @@ void parallel_chunks(int64_t n, int64_t grain, const Body& body) {
     for (int64_t begin = 0; begin < n; begin += grain) body(begin, std::min(n, begin + grain));
     return;
   }
+  // No exception may leave a parallel region; the one of the first chunk that failed is thrown after it.
+  std::exception_ptr error;
+  int64_t failed = chunks;
 #pragma omp parallel for schedule(static)
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    body(chunk * grain, std::min(n, (chunk + 1) * grain));
+    try {
+      body(chunk * grain, std::min(n, (chunk + 1) * grain));
+    } catch (...) {
+#pragma omp critical(mara_parallel_chunks)
+      if (chunk < failed) {
+        failed = chunk;
+        error = std::current_exception();
+      }
+    }
   }
+  if (error) std::rethrow_exception(error);
 }
 
 /// Items per chunk so that a chunk holds about `target` units of work, given the units of one item.

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "core/error.h"
+#include "core/format.h"
 #include "core/runtime.h"
 
 namespace mara {
@@ -38,10 +39,16 @@ Storage::~Storage() {
   pool_.free_[bytes_].push_back(data_);
 }
 
-Pool::~Pool() {
+Pool::~Pool() { release_free(); }
+
+void Pool::release_free() {
   for (auto& [bytes, blocks] : free_) {
-    for (void* data : blocks) runtime(device_).release(data, static_cast<size_t>(bytes));
+    for (void* data : blocks) {
+      runtime(device_).release(data, static_cast<size_t>(bytes));
+      reserved_ -= bytes;
+    }
   }
+  free_.clear();
 }
 
 void* Pool::take(int64_t bytes) {
@@ -52,6 +59,15 @@ void* Pool::take(int64_t bytes) {
     return data;
   }
   void* data = runtime(device_).allocate(static_cast<size_t>(bytes));
+  if (data == nullptr && device_.type != DeviceType::meta) {
+    release_free();  // blocks of other sizes may be what is missing
+    data = runtime(device_).allocate(static_cast<size_t>(bytes));
+  }
+  if (data == nullptr && device_.type != DeviceType::meta) {
+    throw Failure(detail::join({"out of memory on ", to_string(device_), ": ", bytes_text(bytes),
+                                " more were needed beside ", bytes_text(live_), " in use by ", holders_text(3),
+                                "; lower train.micro_batch or set train.recompute to block"}));
+  }
   reserved_ += bytes;
   return data;
 }
@@ -68,6 +84,15 @@ std::vector<Pool::Holder> Pool::holders() const {
   for (auto& [label, holder] : by_label) sorted.push_back(holder);
   std::stable_sort(sorted.begin(), sorted.end(), [](const Holder& a, const Holder& b) { return a.bytes > b.bytes; });
   return sorted;
+}
+
+std::string Pool::holders_text(size_t most) const {
+  std::string text;
+  const std::vector<Holder> all = holders();
+  for (size_t i = 0; i < std::min(most, all.size()); ++i) {
+    text += (i > 0 ? ", " : "") + all[i].label + " " + bytes_text(all[i].bytes);
+  }
+  return text.empty() ? "nothing" : text;
 }
 
 Pool& current_pool(Device device) {

@@ -28,7 +28,7 @@ class Storage {
   friend class Pool;
   Pool& pool_;
   void* data_;
-  int64_t bytes_;  // of its size class
+  int64_t bytes_;                                  // of its size class
   Storage *previous_ = nullptr, *next_ = nullptr;  // list of live storages of the pool
 };
 
@@ -55,10 +55,13 @@ class Pool {
   };
   /// Live memory by label, largest first.
   std::vector<Holder> holders() const;
+  /// The same as text: "fft_conv 1.2 GiB, linear 300 MiB", the `most` largest.
+  std::string holders_text(size_t most) const;
 
  private:
   friend class Storage;
   void* take(int64_t size_class);
+  void release_free();
 
   Device device_;
   std::map<int64_t, std::vector<void*>> free_;  // by size class

@@ -18,11 +18,7 @@ class CpuRuntime final : public Runtime {
     const size_t alignment = bytes >= kHugePage ? kHugePage : 256;
     const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
     void* data = std::aligned_alloc(alignment, rounded);
-    if (data == nullptr) {
-      throw Failure(detail::join({"out of memory: the system refused ", bytes,
-                                  " bytes; use a smaller batch or train.recompute"}));
-    }
-    if (alignment == kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
+    if (data != nullptr && alignment == kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
     return data;
   }
   void release(void* data, size_t) noexcept override { std::free(data); }
@@ -52,9 +48,7 @@ Runtime& runtime(Device device) {
   if (device.type == DeviceType::cpu) return cpu;
   if (device.type == DeviceType::meta) return meta;
   Runtime* cuda = cuda_runtime(device.index);
-  MARA_CHECK(cuda != nullptr, "device ", to_string(device),
-             ": this build has no CUDA backend; configure with -DMARA_CUDA=ON on a machine with the CUDA toolkit, or "
-             "use --device cpu");
+  MARA_CHECK(cuda != nullptr, "device ", to_string(device), ": this build has no CUDA backend; use --device cpu");
   return *cuda;
 }
 

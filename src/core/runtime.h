@@ -11,7 +11,7 @@ namespace mara {
 class Runtime {
  public:
   virtual ~Runtime() = default;
-  /// At least `bytes`, aligned to 256. Throws Failure when the device is out of memory.
+  /// At least `bytes`, aligned to 256; null when the device is out of memory.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* data, size_t bytes) noexcept = 0;
   virtual void copy_to_device(void* device, const void* host, size_t bytes) = 0;

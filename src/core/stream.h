@@ -12,10 +12,9 @@ namespace mara {
 /// team; on the meta device it is only counted.
 class Stream {
  public:
-  explicit Stream(Device device, void* native = nullptr) : device_(device), native_(native) {}
+  explicit Stream(Device device) : device_(device) {}
 
   Device device() const { return device_; }
-  void* native() const { return native_; }
 
   /// Uninitialised memory for `count` elements, valid while the returned object lives.
   template <class T>
@@ -39,7 +38,6 @@ class Stream {
 
  private:
   Device device_;
-  void* native_;
 };
 
 }  // namespace mara

@@ -15,8 +15,13 @@ HostReadsForbidden::HostReadsForbidden() { ++forbidden_host_reads; }
 HostReadsForbidden::~HostReadsForbidden() { --forbidden_host_reads; }
 
 Tensor Tensor::empty(const Shape& shape, Dtype dtype, Device device) {
+  int64_t bytes = size_of(dtype);
+  for (int i = 0; i < shape.rank; ++i) {
+    MARA_CHECK(shape[i] >= 0 && !__builtin_mul_overflow(bytes, shape[i], &bytes), "tensor: a shape of fewer than 2^63 ",
+               "bytes is required, got ", shape, " ", dtype);
+  }
   Tensor out;
-  out.storage_ = std::make_shared<Storage>(current_pool(device), shape.numel() * size_of(dtype));
+  out.storage_ = std::make_shared<Storage>(current_pool(device), bytes);
   out.shape_ = shape;
   out.stride_ = contiguous_strides(shape);
   out.dtype_ = dtype;
@@ -61,7 +66,8 @@ View Tensor::view() const {
 }
 
 Tensor Tensor::reshape(Shape shape) const {
-  MARA_CHECK(contiguous(), "reshape: a contiguous tensor is required, ", shape_, " is strided; call contiguous() first");
+  MARA_CHECK(contiguous(), "reshape: a contiguous tensor is required, ", shape_,
+             " is strided; call contiguous() first");
   int64_t known = 1;
   int inferred = -1;
   for (int i = 0; i < shape.rank; ++i) {

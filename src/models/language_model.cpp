@@ -27,10 +27,11 @@ nn::MixerSetup mixer_setup(const LanguageModelOptions& options, const ModelSetup
 }  // namespace
 
 void LanguageModelOptions::fields(config::Fields& f, const ModelSetup& setup) {
-  f.field("vocab", vocab, "number of token ids; 0: what the task or the data says", config::at_least(0));
-  f.field("vocab_multiple", vocab_multiple, "the vocabulary is padded to a multiple of this", config::at_least(1));
-  f.field("width", width, "width of the residual stream, D", config::at_least(1));
-  f.field("blocks", blocks, "number of residual blocks", config::at_least(1));
+  f.field("vocab", vocab, "number of token ids; 0: what the task or the data says", config::between(0, 1 << 24));
+  f.field("vocab_multiple", vocab_multiple, "the vocabulary is padded to a multiple of this",
+          config::between(1, 1 << 20));
+  f.field("width", width, "width of the residual stream, D", config::between(1, 1 << 20));
+  f.field("blocks", blocks, "number of residual blocks", config::between(1, 10000));
   f.field("norm", norm, "normalisation before each branch and the head", config::one_of({"layer", "rms"}));
   f.field("positions", positions, "position information added by the model",
           config::one_of({"none", "learned", "rotary"}));
@@ -39,15 +40,16 @@ void LanguageModelOptions::fields(config::Fields& f, const ModelSetup& setup) {
   f.field("tie_head", tie_head, "the output layer is the embedding table");
   f.field("embedding_dropout", embedding_dropout, "on the embeddings", config::between(0, 0.99));
   f.field("residual_dropout", residual_dropout, "on what each branch adds to the stream", config::between(0, 0.99));
-  f.field("init_std", init_std, "standard deviation of initial matrices and embeddings", config::above(0));
+  f.field("init_std", init_std, "standard deviation of initial matrices and embeddings", config::between(1e-6, 100));
   f.field("init_rescale", init_rescale, "matrices that write to the stream start smaller by sqrt(2 blocks)");
-  f.group("mixer", [&] { mixer.fields(f, mixer_setup(*this, setup)); }, "what mixes along the sequence");
+  f.group(
+      "mixer", [&] { mixer.fields(f, mixer_setup(*this, setup)); }, "what mixes along the sequence");
   f.group("mlp", mlp, "position-wise network");
   f.require(positions != "rotary" || mixer.options->supports_rotary(), "positions",
             "rotary positions need a mixer with queries and keys, " + mixer.kind + " has none; choose none or learned");
-  f.require(vocab == 0 || vocab >= setup.vocabulary, "vocab",
-            "must be at least the data's vocabulary " + std::to_string(setup.vocabulary) + ", got " +
-                std::to_string(vocab));
+  f.require(
+      vocab == 0 || vocab >= setup.vocabulary, "vocab",
+      "must be at least the data's vocabulary " + std::to_string(setup.vocabulary) + ", got " + std::to_string(vocab));
 }
 
 std::unique_ptr<Model> LanguageModelOptions::make(const ModelSetup& setup) const {

@@ -39,6 +39,7 @@ class LanguageModel : public Model {
 
   ops::CrossEntropy loss(const Batch& batch, const nn::Context& context, bool predictions) override;
   Tensor logits(const Tensor& ids, const nn::Context& context) override;
+  std::string tied() const override { return head_ == nullptr ? "head=embedding.table" : ""; }
 
  private:
   Tensor hidden(const Tensor& ids, const nn::Context& context);  // (B, L) -> (B, L, D), after the last norm

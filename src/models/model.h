@@ -34,6 +34,8 @@ class Model : public nn::Module {
   virtual ops::CrossEntropy loss(const Batch& batch, const nn::Context& context, bool predictions) = 0;
   /// (B, L) ids -> (B, L, padded vocabulary) in the compute dtype.
   virtual Tensor logits(const Tensor& ids, const nn::Context& context) = 0;
+  /// "alias=parameter": what other software knows under a name of its own and is another parameter here; "" if nothing.
+  virtual std::string tied() const { return ""; }
 };
 
 /// What the data around a model says of it.

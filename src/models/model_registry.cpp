@@ -41,8 +41,6 @@ void Precision::fields(config::Fields& f) {
           config::one_of({"f32", "bf16"}));
 }
 
-Dtype Precision::residual_dtype() const {
-  return compute_dtype() == Dtype::f64 ? Dtype::f64 : parse_dtype(residual);
-}
+Dtype Precision::residual_dtype() const { return compute_dtype() == Dtype::f64 ? Dtype::f64 : parse_dtype(residual); }
 
 }  // namespace mara::models

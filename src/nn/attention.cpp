@@ -14,7 +14,8 @@ void AttentionOptions::fields(config::Fields& f, const MixerSetup& setup) {
   if (setup.rotary_base <= 0) return;
   const int64_t head_size = setup.width / heads, turned = rotary_dim > 0 ? rotary_dim : head_size;
   f.require(turned % 2 == 0 && turned <= head_size, "rotary_dim",
-            "must be even and at most the head size " + std::to_string(head_size) + ", got " + std::to_string(turned));
+            "must be even and at most the head size " + std::to_string(head_size) + ", got " + std::to_string(turned) +
+                (rotary_dim > 0 ? "" : "; choose a width and heads that make the head size even"));
 }
 
 std::unique_ptr<SequenceMixer> AttentionOptions::make(const MixerSetup& setup) const {

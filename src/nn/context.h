@@ -7,11 +7,11 @@ namespace mara::nn {
 /// What a layer may need besides its input. Every tensor may be absent. A mixer that cannot honour segments or a
 /// mask refuses them: wrong mixing must not pass in silence.
 struct Context {
-  Tensor ids;                    // (B, L) i32 token ids
-  Tensor segments;               // (B, L) i32 document number in a packed row
-  Tensor mask;                   // (B, L) i32, 0 where padding
-  bool training = false;         // dropout is active
-  bool recompute_blocks = false; // blocks save their input only and run again in backward
+  Tensor ids;                     // (B, L) i32 token ids
+  Tensor segments;                // (B, L) i32 document number in a packed row
+  Tensor mask;                    // (B, L) i32, 0 where padding
+  bool training = false;          // dropout is active
+  bool recompute_blocks = false;  // blocks save their input only and run again in backward
 };
 
 }  // namespace mara::nn

@@ -34,9 +34,9 @@ Tensor activate(const std::string& activation, const Tensor& x) {
 }  // namespace
 
 void HyenaOptions::fields(config::Fields& f, const MixerSetup& setup) {
-  f.field("order", order, "gated products; order - 1 long convolutions per channel", config::at_least(2));
+  f.field("order", order, "gated products; order - 1 long convolutions per channel", config::between(2, 64));
   f.field("short_taps", short_taps, "taps of the short convolution after the projection", config::between(1, 64));
-  f.field("inner_factor", inner_factor, "inner width, times the model's", config::at_least(1));
+  f.field("inner_factor", inner_factor, "inner width, times the model's", config::between(1, 64));
   f.field("blocks", blocks, "pieces of the sequence that are mixed on their own", config::at_least(1));
   f.field("dropout", dropout, "on the input of each long convolution", config::between(0, 0.99));
   f.field("activation", activation, "before the output projection",
@@ -62,9 +62,9 @@ Hyena::Hyena(const HyenaOptions& options, const MixerSetup& setup)
   short_weight_ = &param("short_weight", {projected, options.short_taps}, Init::fan_in(options.short_taps), kVector);
   short_bias_ = &param("short_bias", {projected}, Init::fan_in(options.short_taps), kVector);
   if (options.skip) skip_ = &param("skip", {filters}, Init::normal(1), kVector);
-  filter_ = &child("filter", std::make_unique<ImplicitFilter>(options.filter, filters,
-                                                              setup.max_length / options.blocks, setup.init_std,
-                                                              !setup.causal));
+  filter_ =
+      &child("filter", std::make_unique<ImplicitFilter>(options.filter, filters, setup.max_length / options.blocks,
+                                                        setup.init_std, !setup.causal));
 }
 
 Tensor Hyena::forward(const Tensor& x, const Context& context) {
@@ -72,8 +72,8 @@ Tensor Hyena::forward(const Tensor& x, const Context& context) {
   const int64_t batch = x.size(0), length = x.size(1), order = options_.order, piece = length / options_.blocks;
   MARA_CHECK(length <= setup_.max_length && length % options_.blocks == 0, "hyena: a length of at most ",
              setup_.max_length, " in ", options_.blocks, " pieces is required, got ", length);
-  const Tensor projected = ops::short_conv(in_proj_.forward_to_channels(x), short_weight_->value(),
-                                           short_bias_->value());
+  const Tensor projected =
+      ops::short_conv(in_proj_.forward_to_channels(x), short_weight_->value(), short_bias_->value());
   const auto branch = [&](int64_t i) {  // x_i, and v as branch(order)
     return projected.narrow(i * width_, width_).reshape({width_, batch * options_.blocks, piece});
   };

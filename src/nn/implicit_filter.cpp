@@ -26,9 +26,9 @@ ParamHints learned_if(double lr_scale) {
 }  // namespace
 
 void ImplicitFilterOptions::fields(config::Fields& f) {
-  f.field("width", width, "width of the filter network", config::at_least(1));
+  f.field("width", width, "width of the filter network", config::between(1, 1 << 20));
   f.field("features", features, "positional features: t and pairs of cosines and sines", config::odd_at_least(3));
-  f.field("inner_layers", inner_layers, "layers between the first and the output", config::at_least(0));
+  f.field("inner_layers", inner_layers, "layers between the first and the output", config::between(0, 1000));
   f.field("frequency", frequency, "initial frequency of the sines", config::above(0));
   f.field("init", init, "weights: `model` as the model's other matrices, `framework` uniform 1/sqrt(fan in)",
           config::one_of({"model", "framework"}));
@@ -58,8 +58,8 @@ ImplicitFilter::Network::Network(const ImplicitFilterOptions& options, int64_t c
   int64_t in = options.features;
   for (int64_t i = 0; i <= options.inner_layers; ++i) {
     linear.bias_init = framework ? Init::fan_in(in) : Init::zeros();
-    layers.push_back(&child("layer" + std::to_string(i),
-                            std::make_unique<Linear>(in, options.width, weight(in), linear)));
+    layers.push_back(
+        &child("layer" + std::to_string(i), std::make_unique<Linear>(in, options.width, weight(in), linear)));
     in = options.width;
   }
   linear.bias = false;
@@ -80,8 +80,8 @@ ImplicitFilter::ImplicitFilter(const ImplicitFilterOptions& options, int64_t cha
     const double angle = w * linspace(1e-4, static_cast<double>(bands - 1), bands, (column - 1) % bands);
     return column <= bands ? std::cos(angle) : -std::sin(angle);
   };
-  features_ = &param("features", {max_length, options.features}, Init::values(feature),
-                     learned_if(options.features_lr_scale));
+  features_ =
+      &param("features", {max_length, options.features}, Init::values(feature), learned_if(options.features_lr_scale));
   time_ = &param("time", {max_length, 1}, Init::values(time), learned_if(0));
   frequency_ = &param("frequency", {options.width}, Init::constant(options.frequency), learned_if(options.lr_scale));
   if (options.modulate) {

@@ -58,8 +58,8 @@ void Init::fill(const Tensor& target, uint64_t seed, std::string_view name) cons
           continue;
         }
         const philox::Block bits =
-            philox::block(key, {static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32),
-                                static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)});
+            philox::block(key, {static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32), static_cast<uint32_t>(stream),
+                                static_cast<uint32_t>(stream >> 32)});
         if (kind_ == Kind::uniform) {
           for (int i = 0; i < 4; ++i) store(4 * b + i, amount_ * (2 * below_one(bits[i]) - 1));
           continue;

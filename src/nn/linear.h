@@ -9,7 +9,7 @@ class Linear : public Module {
  public:
   struct Options {
     bool bias = true;
-    ParamHints hints = {};             // of the weight; the bias takes its lr_scale and precision f32
+    ParamHints hints = {};  // of the weight; the bias takes its lr_scale and precision f32
     Init bias_init = Init::zeros();
   };
   Linear(int64_t in, int64_t out, const Init& weight) : Linear(in, out, weight, Options{}) {}

@@ -12,8 +12,8 @@ namespace mara::nn {
 
 /// What the model around it tells a mixer when it is made.
 struct MixerSetup {
-  int64_t width = 0;         // D
-  int64_t max_length = 0;    // longest sequence, tokens
+  int64_t width = 0;       // D
+  int64_t max_length = 0;  // longest sequence, tokens
   bool causal = true;
   double init_std = 0.02;    // of weight matrices
   double output_std = 0.02;  // of the matrix that writes to the residual stream

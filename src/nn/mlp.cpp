@@ -16,7 +16,7 @@ int64_t hidden_width(const MlpConfig& config, int64_t width) {
 
 void MlpConfig::fields(config::Fields& f) {
   f.field("kind", kind, "position-wise network of each block", config::one_of({"gelu", "swiglu", "none"}));
-  f.field("ratio", ratio, "hidden width, times the model's", config::above(0));
+  f.field("ratio", ratio, "hidden width, times the model's", config::between(1e-3, 1024));
   f.field("dropout", dropout, "on the hidden units", config::between(0, 0.99));
 }
 

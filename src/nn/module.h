@@ -18,9 +18,9 @@ enum class Precision : uint8_t {
 
 /// What the optimiser and the arena must know of a parameter, said where it is born.
 struct ParamHints {
-  float lr_scale = 1;         // times the schedule's learning rate
+  float lr_scale = 1;  // times the schedule's learning rate
   bool weight_decay = true;
-  bool trainable = true;      // false: a constant that belongs to the model (a table, a frozen feature)
+  bool trainable = true;  // false: a constant that belongs to the model (a table, a frozen feature)
   Precision precision = Precision::compute;
 };
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/state.h"
 #include "nn/module.h"
 
 namespace mara::nn {
@@ -20,6 +21,9 @@ class ParameterArena {
   void begin_step();
   /// Zeroes gradients that no op of the step reached.
   void finish_step();
+
+  /// The master values of all parameters, constants included, under their full names. Compute copies follow from them.
+  void state(StateVisitor& visitor);
 
   Device device() const { return master_.device(); }
   const std::vector<Parameter*>& parameters() const { return parameters_; }  // trainable, in order of registration
@@ -38,7 +42,9 @@ class ParameterArena {
   const std::vector<Range>& ranges() const { return ranges_; }  // ascending
 
  private:
-  std::vector<Parameter*> parameters_;
+  void write_compute_copies();
+
+  std::vector<Parameter*> parameters_, constant_parameters_;
   std::vector<Range> ranges_;
   Tensor master_, grad_, compute_, constants_;
   int64_t parameter_count_ = 0;

@@ -28,12 +28,8 @@ Tensor attention(const Tensor& qkv, int64_t heads, bool causal) {
   Tensor o = Tensor::empty({qkv.size(0), qkv.size(1), heads * size}, qkv.dtype(), qkv.device());
   Tensor lse = Tensor::empty({qkv.size(0), heads, qkv.size(1)}, compute_dtype(qkv.dtype()), qkv.device());
   auto [k, stream] = kernels::on(qkv.device());
-  k.attention_forward(stream, {.qkv = qkv.view(),
-                               .o = o.view(),
-                               .lse = lse.view(),
-                               .heads = heads,
-                               .scale = scale,
-                               .causal = causal});
+  k.attention_forward(
+      stream, {.qkv = qkv.view(), .o = o.view(), .lse = lse.view(), .heads = heads, .scale = scale, .causal = causal});
   return record("attention", {qkv}, o, [=](const Tensor& dy, Grads& g) {
     GradTarget dqkv(g, 0, qkv);
     auto [k, stream] = kernels::on(qkv.device());

@@ -29,9 +29,9 @@ void add_broadcast_grad(Grads& grads, int input, const Tensor& gradient, const S
   flat.shape = {1, inner};
   flat.stride = contiguous_strides(flat.shape);
   auto [k, stream] = kernels::on(gradient.device());
-  k.reduce_sum(stream, {.x = gradient.reshape({1, gradient.numel() / inner, inner}).view(),
-                        .y = flat,
-                        .accumulate = slot.accumulate});
+  k.reduce_sum(
+      stream,
+      {.x = gradient.reshape({1, gradient.numel() / inner, inner}).view(), .y = flat, .accumulate = slot.accumulate});
 }
 
 Tensor product(const Tensor& a, const Tensor& b) {

@@ -13,18 +13,15 @@ Tensor gather_from(const char* op, const Tensor& x, const Shape& view, const Ten
   Tensor y = Tensor::empty(shape, out, x.device());
   const Shape y_view{view[0], index.numel(), view[2]};
   auto [k, stream] = kernels::on(x.device());
-  k.gather_forward(stream,
-                   {.x = x.reshape(view).view(), .index = flat_index.view(), .y = y.reshape(y_view).view()});
+  k.gather_forward(stream, {.x = x.reshape(view).view(), .index = flat_index.view(), .y = y.reshape(y_view).view()});
   return record(op, {x}, y, [flat_index, view, y_view](const Tensor& dy, Grads& g) {
     const Grads::Slot slot = g.slot(0);
     View dx = slot.dst;
     dx.shape = view;
     dx.stride = contiguous_strides(view);
     auto [k, stream] = kernels::on(dy.device());
-    k.gather_backward(stream, {.index = flat_index.view(),
-                               .dy = dy.reshape(y_view).view(),
-                               .dx = dx,
-                               .accumulate = slot.accumulate});
+    k.gather_backward(
+        stream, {.index = flat_index.view(), .dy = dy.reshape(y_view).view(), .dx = dx, .accumulate = slot.accumulate});
   });
 }
 

@@ -6,8 +6,8 @@
 namespace mara::ops {
 
 /// For kernels that can only overwrite, and only in one dtype: the place the gradient lives in if this is the first
-/// contribution to it and the dtypes agree, else a temporary that commit() adds. An input that wants no gradient gives an empty view, which kernels take as
-/// "skip this output".
+/// contribution to it and the dtypes agree, else a temporary that commit() adds. An input that wants no gradient gives
+/// an empty view, which kernels take as "skip this output".
 class GradTarget {
  public:
   /// `like` has the shape and dtype of the gradient.

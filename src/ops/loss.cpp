@@ -10,9 +10,9 @@ CrossEntropy linear_cross_entropy(const Tensor& x, const Tensor& weight, const T
                  weight.size(1) == x.size(1) && weight.dtype() == x.dtype() && is_float(x.dtype()),
              "linear_cross_entropy: input (N, D) and weight (V, D) of one floating dtype are required, got ", x.shape(),
              " ", x.dtype(), " and ", weight.shape(), " ", weight.dtype());
-  MARA_CHECK(targets.dtype() == Dtype::i32 && targets.rank() == 1 && targets.size(0) == x.size(0),
-             "linear_cross_entropy: ", x.size(0), " i32 targets are required, got ", targets.shape(), " ",
-             targets.dtype());
+  MARA_CHECK(
+      targets.dtype() == Dtype::i32 && targets.rank() == 1 && targets.size(0) == x.size(0) && targets.contiguous(),
+      "linear_cross_entropy: ", x.size(0), " i32 targets are required, got ", targets.shape(), " ", targets.dtype());
   const Dtype wide = compute_dtype(x.dtype());
   const bool differentiate = will_record({x, weight});
   CrossEntropy out;
@@ -34,8 +34,7 @@ CrossEntropy linear_cross_entropy(const Tensor& x, const Tensor& weight, const T
                                   .predictions = out.predictions.view(),
                                   .dx = dx.view(),
                                   .dw = dweight.view()});
-  k.reduce_sum(stream,
-               {.x = out.token_loss.reshape({1, x.size(0), 1}).view(), .y = out.sum.reshape({1, 1}).view()});
+  k.reduce_sum(stream, {.x = out.token_loss.reshape({1, x.size(0), 1}).view(), .y = out.sum.reshape({1, 1}).view()});
   out.sum = record("linear_cross_entropy", {x, weight}, out.sum, [dx, dweight](const Tensor& dy, Grads& g) {
     auto [k, stream] = kernels::on(dy.device());
     for (const auto& [input, gradient] : {std::pair{0, dx}, std::pair{1, dweight}}) {

@@ -50,8 +50,8 @@ void check_linear(const char* op, const Tensor& x, int64_t width, const Tensor& 
   MARA_CHECK(weight.dtype() == x.dtype() && is_float(x.dtype()), op,
              ": weight and input must have one floating dtype, got ", weight.dtype(), " and ", x.dtype());
   const Dtype wide = compute_dtype(x.dtype());
-  MARA_CHECK(!bias.defined() || (bias.shape() == Shape{weight.size(0)} && bias.contiguous() && bias.dtype() == wide), op,
-             ": bias must be (", weight.size(0), ") ", wide, ", got ", bias.shape(), " ", bias.dtype());
+  MARA_CHECK(!bias.defined() || (bias.shape() == Shape{weight.size(0)} && bias.contiguous() && bias.dtype() == wide),
+             op, ": bias must be (", weight.size(0), ") ", wide, ", got ", bias.shape(), " ", bias.dtype());
 }
 
 // Sums a gradient viewed as (outer, n, inner) over n into the bias of shape (outer * inner).
@@ -106,8 +106,10 @@ Tensor matmul(const Tensor& a, const Tensor& b, Transpose transpose) {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  const int64_t width = x.size(-1), out_width = weight.size(0), rows = x.numel() / width;
+  const int64_t width = x.size(-1);
+  MARA_CHECK(width > 0, "linear: an input with at least one feature is required, got ", x.shape());
   check_linear("linear", x, width, weight, bias);
+  const int64_t out_width = weight.size(0), rows = x.numel() / width;
   Shape shape = x.shape();
   shape[x.rank() - 1] = out_width;
   Tensor y = Tensor::empty(shape, x.dtype(), x.device());

@@ -14,8 +14,9 @@ void check_input(const char* op, const Tensor& x) {
 }
 
 void check_vector(const char* op, const char* name, const Tensor& vector, const Tensor& x) {
-  MARA_CHECK(vector.rank() == 1 && vector.size(0) == x.size(-1) && vector.dtype() == compute_dtype(x.dtype()), op, ": ",
-             name, " must be (", x.size(-1), ") ", compute_dtype(x.dtype()), ", got ", vector.shape(), " ",
+  MARA_CHECK(vector.rank() == 1 && vector.size(0) == x.size(-1) && vector.contiguous() &&
+                 vector.dtype() == compute_dtype(x.dtype()),
+             op, ": ", name, " must be (", x.size(-1), ") ", compute_dtype(x.dtype()), ", got ", vector.shape(), " ",
              vector.dtype());
 }
 
@@ -65,9 +66,8 @@ Tensor rms_norm(const Tensor& x, const Tensor& gain, double eps, Dtype out) {
   Tensor y = Tensor::empty(x.shape(), out, x.device());
   Tensor rstd = Tensor::empty({flat.size(0)}, compute_dtype(x.dtype()), x.device());
   auto [k, stream] = kernels::on(x.device());
-  k.rms_norm_forward(
-      stream,
-      {.x = flat.view(), .gain = gain.view(), .y = rows(y).view(), .rstd = rstd.view(), .eps = eps});
+  k.rms_norm_forward(stream,
+                     {.x = flat.view(), .gain = gain.view(), .y = rows(y).view(), .rstd = rstd.view(), .eps = eps});
   return record("rms_norm", {x, gain}, y, [=](const Tensor& dy, Grads& g) {
     GradTarget dx(g, 0, x);
     const Grads::Slot dgain = slot_if_wanted(g, 1, gain);

@@ -31,8 +31,7 @@ Tensor sum(const Tensor& x, int axis) {
   k.reduce_sum(stream, {.x = x.reshape(flat).view(), .y = y.reshape({flat[0], flat[2]}).view()});
   return record("sum", {x}, y, [flat, like = x.shape()](const Tensor& dy, Grads& g) {
     // Every summand receives dy: a view that repeats it along the summed axis, copied out.
-    const Tensor repeated =
-        dy.strided({flat[0], flat[1], flat[2]}, {flat[2], 0, 1}, 0);
+    const Tensor repeated = dy.strided({flat[0], flat[1], flat[2]}, {flat[2], 0, 1}, 0);
     Tensor dx = Tensor::empty(like, dy.dtype(), dy.device());
     auto [k, stream] = kernels::on(dy.device());
     k.copy(stream, {.x = repeated.view(), .y = dx.reshape(flat).view()});

@@ -54,18 +54,23 @@ Tensor transpose(const Tensor& x, int axis_a, int axis_b) {
   std::array<int, kMaxRank> order{0, 1, 2, 3, 4};
   std::swap(order[axis_a], order[axis_b]);
   switch (x.rank()) {
-    case 2: return permute(x, {order[0], order[1]});
-    case 3: return permute(x, {order[0], order[1], order[2]});
-    case 4: return permute(x, {order[0], order[1], order[2], order[3]});
-    case 5: return permute(x, {order[0], order[1], order[2], order[3], order[4]});
-    default: return x;
+    case 2:
+      return permute(x, {order[0], order[1]});
+    case 3:
+      return permute(x, {order[0], order[1], order[2]});
+    case 4:
+      return permute(x, {order[0], order[1], order[2], order[3]});
+    case 5:
+      return permute(x, {order[0], order[1], order[2], order[3], order[4]});
+    default:
+      return x;
   }
 }
 
 Tensor slice(const Tensor& x, int axis, int64_t start, int64_t count) {
   axis = x.shape().axis(axis);
-  MARA_CHECK(start >= 0 && count >= 0 && start + count <= x.size(axis), "slice: entries ", start, " to ",
-             start + count, " of an axis of size ", x.size(axis));
+  MARA_CHECK(start >= 0 && count >= 0 && start + count <= x.size(axis), "slice: entries ", start, " to ", start + count,
+             " of an axis of size ", x.size(axis));
   Shape shape = x.shape();
   shape[axis] = count;
   return record("slice", {x}, x.strided(shape, x.strides(), start * x.strides()[axis]),

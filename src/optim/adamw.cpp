@@ -61,6 +61,17 @@ void AdamW::step(const StepTensors& tensors) {
                    .clip = static_cast<float>(config_.clip)});
 }
 
+void AdamW::state(StateVisitor& visitor) {
+  for (const nn::ParameterArena::Range& range : arena_.ranges()) {
+    const nn::Parameter& parameter = *range.parameter;
+    const auto part = [&](const Tensor& moment) {
+      return moment.narrow(range.begin, range.end - range.begin).reshape(parameter.shape());
+    };
+    visitor.tensor("optimizer.m." + parameter.name(), part(m_));
+    visitor.tensor("optimizer.v." + parameter.name(), part(v_));
+  }
+}
+
 int64_t AdamW::memory_bytes() const { return 2 * m_.numel() * size_of(m_.dtype()); }
 
 }  // namespace mara::optim

@@ -10,6 +10,7 @@ class AdamW : public Optimizer {
  public:
   AdamW(const OptimConfig& config, const nn::ParameterArena& arena);
   void step(const StepTensors& tensors) override;
+  void state(StateVisitor& visitor) override;
   int64_t memory_bytes() const override;
 
  private:

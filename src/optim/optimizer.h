@@ -24,7 +24,7 @@ struct OptimConfig {
 
 /// What an optimiser reads and writes in device memory during a step.
 struct StepTensors {
-  Tensor loss_sum, count;                          // (1) f32 | f64, summed over the micro-batches
+  Tensor loss_sum, count;  // (1) f32 | f64, summed over the micro-batches
   const kernels::StepScalars* scalars = nullptr;
   kernels::StepReport* report = nullptr;
 };
@@ -35,6 +35,8 @@ class Optimizer {
   /// Enqueues one update from the arena's gradients, normalised by count and clipped; never waits. A step whose loss
   /// or gradient is not finite, or that scored nothing, leaves the weights alone and says so in the report.
   virtual void step(const StepTensors& tensors) = 0;
+  /// What it remembers from step to step, per parameter: "optimizer.<what>.<parameter>".
+  virtual void state(StateVisitor& visitor) = 0;
   virtual int64_t memory_bytes() const = 0;
 };
 

@@ -26,10 +26,10 @@ void OptimConfig::fields(config::Fields& f) {
   std::vector<std::string> kinds;
   for (const Entry& entry : kOptimizers) kinds.push_back(entry.kind);
   f.field("kind", kind, "optimiser", config::one_of(kinds));
-  f.field("lr", lr, "base learning rate; the schedule multiplies it", config::above(0));
+  f.field("lr", lr, "base learning rate; the schedule multiplies it", config::between(1e-12, 1e6));
   f.field("beta1", beta1, "decay of the mean of gradients", config::between(0, 0.999999));
   f.field("beta2", beta2, "decay of the mean of squared gradients", config::between(0, 0.9999999));
-  f.field("eps", eps, "added to the root of the mean square", config::above(0));
+  f.field("eps", eps, "added to the root of the mean square", config::between(1e-30, 1));
   f.field("weight_decay", weight_decay, "decoupled decay of matrices; vectors, filters and tables are not decayed",
           config::at_least(0));
   f.field("clip", clip, "largest global norm of the gradient; 0: no clipping", config::at_least(0));

@@ -9,7 +9,7 @@ namespace mara::optim {
 void ScheduleConfig::fields(config::Fields& f) {
   f.field("kind", kind, "learning rate after the warm-up", config::one_of({"constant", "linear", "cosine", "wsd"}));
   f.field("warmup", warmup, "steps of linear warm-up", config::at_least(0));
-  f.field("floor", floor, "last learning rate, as a fraction of the first", config::between(0, 1));
+  f.field("floor", floor, "what the learning rate falls to, as a fraction of optim.lr", config::between(0, 1));
   f.field("decay", decay, "wsd: fraction of the steps that decay", config::between(0, 1));
 }
 

@@ -8,10 +8,11 @@
 namespace mara::optim {
 
 /// The recipe's `schedule:` mapping: the learning rate as a pure function of the step.
-///   warm-up: (step + 1) / warmup for the first `warmup` steps, then with u in [0, 1] from there to the last step
+///   warm-up: (step + 1) / warmup for the first `warmup` steps, then with u in [0, 1) from there on; u = 1 would be the
+///   step after the last
 ///   constant: 1;  linear: 1 - (1 - floor) u;  cosine: floor + (1 - floor) (1 + cos(pi u)) / 2
 ///   wsd (warm-up, stable, decay): 1, then linear to floor over the last `decay` fraction of the steps
-/// times the optimiser's base rate. `floor` is a fraction of it.
+/// times optim.lr, of which `floor` is a fraction. The clock of the decay starts after the warm-up.
 struct ScheduleConfig {
   std::string kind = "cosine";
   int64_t warmup = 0;

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cctype>
 
+#include "core/format.h"
 #include "core/random.h"
 #include "kernels/kernels.h"
 #include "nn/parameter_arena.h"
-#include "train/progress.h"
 
 namespace mara::train {
 namespace {
@@ -39,14 +39,6 @@ void add_row(std::vector<Description::Row>& rows, const std::string& full_name, 
   }
 }
 
-std::string bytes(int64_t count) {
-  const char* units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(count);
-  int unit = 0;
-  while (value >= 1024 && unit < 4) value /= 1024, ++unit;
-  return unit == 0 ? fmt::format("{} bytes", count) : fmt::format("{:.1f} {}", value, units[unit]);
-}
-
 std::string table(const std::vector<Description::Row>& rows) {
   size_t width = 0;
   for (const Description::Row& row : rows) width = std::max(width, row.name.size());
@@ -54,10 +46,12 @@ std::string table(const std::vector<Description::Row>& rows) {
   for (const Description::Row& row : rows) {
     std::string notes = row.hints.precision == nn::Precision::f32 ? "f32" : "";
     if (row.hints.trainable && row.hints.weight_decay) notes += notes.empty() ? "decayed" : ", decayed";
-    if (row.hints.trainable && row.hints.lr_scale != 1) notes += fmt::format(", lr x {}", row.hints.lr_scale);
-    std::string line = fmt::format("  {:<{}}  {:<16} {:>5} {:>16}  {}", row.name, width, to_string(row.shape),
-                                   row.copies == 1 ? "" : fmt::format("x {}", row.copies), with_commas(row.elements),
-                                   notes);
+    if (row.hints.trainable && row.hints.lr_scale != 1) {
+      notes += fmt::format("{}lr x {}", notes.empty() ? "" : ", ", row.hints.lr_scale);
+    }
+    std::string line =
+        fmt::format("  {:<{}}  {:<16} {:>5} {:>16}  {}", row.name, width, to_string(row.shape),
+                    row.copies == 1 ? "" : fmt::format("x {}", row.copies), with_commas(row.elements), notes);
     line.erase(line.find_last_not_of(' ') + 1);
     out += line + "\n";
   }
@@ -101,20 +95,24 @@ Description describe(const Recipe& recipe) {
   return out;
 }
 
-std::string to_text(const Description& d, const Recipe& recipe) {
+std::string summary_text(const Description& d, const Recipe& recipe) {
   const models::ModelSetup setup = recipe.model_setup();
   const int64_t rows = recipe.train.micro_batch_size();
   std::string out = "Parameters\n" + table(d.parameters);
   out += fmt::format("  {} trainable parameters\n", with_commas(d.parameter_count));
   if (!d.constants.empty()) out += "Constants\n" + table(d.constants);
   out += fmt::format(
-      "Memory\n  weights and gradients {}\n  optimiser state {}\n  activations {} at most, for {} sequences of {} tokens\n"
+      "Memory\n  weights and gradients {}\n  optimiser state {}\n  activations {} for {} sequences of {} tokens, "
+      "without what kernels need for a moment\n"
       "  together {}\n",
-      bytes(d.weight_bytes), bytes(d.optimizer_bytes), bytes(d.activation_bytes), rows, setup.length,
-      bytes(d.weight_bytes + d.optimizer_bytes + d.activation_bytes));
+      bytes_text(d.weight_bytes), bytes_text(d.optimizer_bytes), bytes_text(d.activation_bytes), rows, setup.length,
+      bytes_text(d.weight_bytes + d.optimizer_bytes + d.activation_bytes));
   out += fmt::format("Work\n  {:.4g} floating-point operations per token, forward and backward\n", d.flops_per_token);
-  out += "\nResolved recipe\n" + config::to_yaml(recipe);
   return out;
+}
+
+std::string to_text(const Description& description, const Recipe& recipe) {
+  return summary_text(description, recipe) + "\nResolved recipe\n" + config::to_yaml(recipe);
 }
 
 std::string options_text() {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "core/format.h"
 #include "core/log.h"
 
 namespace mara::train {
@@ -20,43 +21,26 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-std::string with_commas(int64_t number) {
-  const std::string digits = std::to_string(number < 0 ? -number : number);
-  std::string out = number < 0 ? "-" : "";
-  for (size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) out += ',';
-    out += digits[i];
-  }
-  return out;
-}
-
-std::string duration(double seconds) {
-  if (seconds < 60) return fmt::format("{:.1f} s", seconds);
-  const int64_t whole = std::llround(seconds);
-  if (whole < 3600) return fmt::format("{} min {:02} s", whole / 60, whole % 60);
-  return fmt::format("{} h {:02} min", whole / 3600, whole / 60 % 60);
-}
-
-Progress::Progress(int64_t steps)
-    : steps_(steps), terminal_(isatty(STDOUT_FILENO) != 0), started_(Clock::now()), shown_(started_) {}
+Progress::Progress(int64_t steps, int64_t done)
+    : steps_(steps), done_(done), terminal_(isatty(STDOUT_FILENO) != 0), started_(Clock::now()), shown_(started_) {}
 
 Progress::~Progress() { finish(); }
 
 std::string Progress::line(const StepMetrics& m) const {
-  const double left = seconds_since(started_) / static_cast<double>(m.step) * static_cast<double>(steps_ - m.step);
-  return fmt::format("step {}/{}  loss {:.4f}  accuracy {}  {} tokens/s  {} left at most", m.step, steps_, loss_,
-                     accuracy_ ? fmt::format("{:.1f} %", 100 * *accuracy_) : "-",
+  const double left =
+      seconds_since(started_) / static_cast<double>(m.step - done_) * static_cast<double>(steps_ - m.step);
+  return fmt::format("step {}/{}  loss {:.4f}  {}  {} tokens/s  {} left", m.step, steps_, loss_, quality_,
                      with_commas(std::llround(tokens_per_second_)), duration(left));
 }
 
 void Progress::step(const StepMetrics& m) {
-  const double weight = m.step == 1 ? 1 : kSmoothing;
+  const double weight = m.step == done_ + 1 ? 1 : kSmoothing;
   if (std::isfinite(m.loss)) loss_ += weight * (m.loss - loss_);
   tokens_per_second_ += weight * (m.tokens_per_second - tokens_per_second_);
   if (seconds_since(shown_) < (terminal_ ? kTerminalSeconds : kPlainSeconds)) return;
   shown_ = Clock::now();
   if (terminal_) {
-    std::printf("\r\033[K%s", line(m).c_str());
+    std::printf("\r\033[?7l\033[K%s\033[?7h", line(m).c_str());  // not wrapped where it is too long
     std::fflush(stdout);
     open_ = true;
   } else {
@@ -65,10 +49,9 @@ void Progress::step(const StepMetrics& m) {
 }
 
 void Progress::evaluated(int64_t step, const eval::Evaluation& e) {
-  accuracy_ = e.accuracy;
+  quality_ = quality_text(e);
   const std::string text =
-      fmt::format("step {}: valid loss {:.4f}, accuracy {:.2f} % of {} scored", step, e.loss, 100 * e.accuracy,
-                  with_commas(e.scored));
+      fmt::format("step {}: valid loss {:.4f}, {} of {} scored", step, e.loss, quality_, with_commas(e.scored));
   terminal_ ? log_quietly(text) : log_info(text);
 }
 

@@ -2,7 +2,6 @@
 // What a person sees while a run goes on.
 
 #include <chrono>
-#include <optional>
 #include <string>
 
 #include "eval/evaluate.h"
@@ -13,7 +12,8 @@ namespace mara::train {
 /// On a terminal one line that is renewed; otherwise a plain line every few seconds and after each evaluation.
 class Progress {
  public:
-  explicit Progress(int64_t steps);
+  /// For a run of `steps` steps of which `done` were taken before.
+  Progress(int64_t steps, int64_t done);
   ~Progress();
 
   void step(const StepMetrics& metrics);
@@ -25,16 +25,11 @@ class Progress {
   using Clock = std::chrono::steady_clock;
   std::string line(const StepMetrics& metrics) const;
 
-  int64_t steps_;
+  int64_t steps_, done_;
   bool terminal_, open_ = false;
   Clock::time_point started_, shown_;
   double loss_ = 0, tokens_per_second_ = 0;  // smoothed
-  std::optional<double> accuracy_;
+  std::string quality_ = "-";                // of the last evaluation
 };
-
-/// "1,234,567"
-std::string with_commas(int64_t number);
-/// "8.3 s", "2 min 05 s", "1 h 02 min"
-std::string duration(double seconds);
 
 }  // namespace mara::train

@@ -6,18 +6,19 @@ void RunConfig::fields(config::Fields& f) {
   f.required("name", name, "name of the run folder under runs/");
   f.field("seed", seed, "initial values, order of examples, dropout and the task all follow from it",
           config::at_least(0));
-  f.require(!name.empty() && name.find('/') == std::string::npos && name != "." && name != "..", "name",
-            "must be a plain folder name, got '" + name + "'");
+  f.require(!name.empty() && name.find('/') == std::string::npos && name != "." && name != ".." && name.size() <= 200,
+            "name", "must be a plain folder name of at most 200 characters, got '" + name + "'");
 }
 
 void StopConfig::fields(config::Fields& f) {
-  f.field("accuracy", accuracy, "stop once evaluation reaches this", config::between(0, 1));
+  f.field("accuracy", accuracy, "stop once evaluation reaches this, or", config::between(0, 1));
+  f.field("loss", loss, "comes down to this", config::at_least(0));
   f.field("evaluations", evaluations, "so many times in a row", config::at_least(1));
 }
 
 void TrainConfig::fields(config::Fields& f) {
   f.required("steps", steps, "optimiser steps at most", config::at_least(1));
-  f.field("batch", batch, "examples per step", config::at_least(1));
+  f.field("batch", batch, "examples per step", config::between(1, 1 << 24));
   f.field("micro_batch", micro_batch, "examples at once, gradients are accumulated; 0: the whole batch",
           config::at_least(0));
   f.field("recompute", recompute, "`block`: save only each block's input, run blocks again in backward",
@@ -34,22 +35,47 @@ void EvalConfig::fields(config::Fields& f) {
   f.field("examples", examples, "examples of each", config::at_least(1));
   f.field("test_examples", test_examples, "examples of the split `test` for the last evaluation; 0: none",
           config::at_least(0));
-  f.field("batch", batch, "examples at once; 0: train.batch", config::at_least(0));
+  f.field("batch", batch, "examples at once; 0: train.batch", config::between(0, 1 << 24));
+}
+
+void CheckpointConfig::fields(config::Fields& f) {
+  f.field("every", every, "steps between checkpoints; 0: only at the end", config::at_least(0));
+  f.field("keep", keep, "the newest so many stay", config::at_least(1));
+  f.field("keep_every", keep_every, "those of multiples of so many steps stay too; 0: none", config::at_least(0));
+  f.field("best", best, "the one with the best evaluation stays too", config::one_of({"none", "accuracy", "loss"}));
+}
+
+void LogConfig::fields(config::Fields& f) {
+  f.field("tensorboard", tensorboard, "also write event files for TensorBoard into the run folder");
 }
 
 void Recipe::fields(config::Fields& f) {
-  f.group("run", run, "");
-  f.group("task", task, "what is learned");
+  f.group("run", run, "what the run is called and seeded with");
+  f.optional_group("task", task, "what is learned: a synthetic task, or");
+  f.optional_group("data", data, "a text");
+  f.require(task.has_value() != data.has_value(), task ? "data" : "task",
+            task ? "a recipe has either task or data, this one has both" : "missing; a recipe needs task or data");
   f.group("precision", precision, "how numbers are kept");
-  f.group("model", [&] { model.fields(f, model_setup()); }, "what learns it");
-  f.group("optim", optim, "");
+  f.group(
+      "model", [&] { model.fields(f, model_setup()); }, "what learns it");
+  f.group("optim", optim, "how the weights are updated");
   f.group("schedule", schedule, "learning rate over the steps");
-  f.group("train", train, "");
-  f.group("eval", eval, "");
+  f.group("train", train, "how long and in which portions");
+  f.group("eval", eval, "when and on how much the model is judged");
+  f.group("checkpoint", checkpoint, "what a stopped run goes on from");
+  f.require(checkpoint.best == "none" || checkpoint.every % eval.every == 0, "checkpoint",
+            detail::join({"best: needs an evaluation of each checkpoint, so every must be a multiple of eval.every ",
+                          eval.every, ", got ", checkpoint.every}));
+  f.group("log", log, "");
 }
 
 models::ModelSetup Recipe::model_setup() const {
-  const std::unique_ptr<tasks::Task> made = task.make(seed());
+  if (data) {
+    const std::unique_ptr<data::Tokenizer> tokenizer = data::make_tokenizer(data->tokenizer);
+    return {.vocabulary = tokenizer->vocabulary(), .length = data->length, .precision = precision};
+  }
+  if (!task) return {.precision = precision};  // an error that is reported once the whole recipe is read
+  const std::unique_ptr<tasks::Task> made = task->make(seed());
   return {.vocabulary = made->vocabulary(), .length = made->length(), .precision = precision};
 }
 

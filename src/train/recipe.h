@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "config/fields.h"
+#include "data/data_config.h"
 #include "models/model.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
@@ -20,7 +21,7 @@ struct RunConfig {
 };
 
 struct StopConfig {
-  double accuracy = 0.99;
+  double accuracy = 1, loss = 0;
   int64_t evaluations = 2;
   void fields(config::Fields& f);
 };
@@ -45,15 +46,31 @@ struct EvalConfig {
   void fields(config::Fields& f);
 };
 
+struct CheckpointConfig {
+  int64_t every = 500;
+  int64_t keep = 2;
+  int64_t keep_every = 0;
+  std::string best = "none";
+  void fields(config::Fields& f);
+};
+
+struct LogConfig {
+  bool tensorboard = false;
+  void fields(config::Fields& f);
+};
+
 struct Recipe {
   RunConfig run;
-  tasks::TaskConfig task;
+  std::optional<tasks::TaskConfig> task;  // or
+  std::optional<data::DataConfig> data;
   models::Precision precision;
   models::ModelConfig model;
   optim::OptimConfig optim;
   optim::ScheduleConfig schedule;
   TrainConfig train;
   EvalConfig eval;
+  CheckpointConfig checkpoint;
+  LogConfig log;
 
   void fields(config::Fields& f);
 

@@ -1,30 +1,42 @@
 #pragma once
-// What a run leaves behind: runs/<name>/{recipe.yaml, metrics.jsonl, log.txt}.
+// What a run leaves behind: runs/<name>/{recipe.yaml, metrics.jsonl, log.txt, checkpoints/}; with
+// log.tensorboard also events.out.tfevents.*.
 
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 
 #include "eval/evaluate.h"
+#include "io/event_file.h"
+#include "io/folder_lock.h"
+#include "tasks/task.h"
+#include "train/resume.h"
 
 namespace mara::train {
 
 struct StepMetrics {
-  int64_t step = 0;      // 1-based: steps done
-  double loss = 0;       // mean over the scored positions of the batch, nats
+  int64_t step = 0;  // 1-based: steps done
+  double loss = 0;   // mean over the scored positions of the batch, nats
   double lr = 0;
-  double grad_norm = 0;  // of the mean loss, before clipping
-  bool skipped = false;  // not finite: the weights were left alone
-  double tokens_per_second = 0;  // since the last step, input tokens
-  int64_t memory = 0;    // bytes of the step pool at its peak
+  double grad_norm = 0;          // of the mean loss, before clipping
+  bool skipped = false;          // not finite: the weights were left alone
+  double tokens_per_second = 0;  // input tokens, over the step's own time
+  int64_t memory = 0;            // bytes of the step pool at its peak
 };
 
+/// One process at a time has it.
 class RunFolder {
  public:
+  static constexpr const char* kCheckpoints = "checkpoints";
+
   /// Makes the folder and writes the resolved recipe. An existing one is refused, or with `force` moved to
   /// <path>.old-N: nothing is deleted.
   RunFolder(const std::filesystem::path& path, const std::string& resolved_recipe, bool force);
+  /// Goes on with the run in the folder, or makes it. Metrics and checkpoints from beyond the point, and a recipe
+  /// that is not the one given, are moved to metrics.<n>.jsonl, checkpoints.<n>/ and recipe.<n>.yaml.
+  RunFolder(const std::filesystem::path& path, const std::string& resolved_recipe, const ResumePoint& point);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
@@ -33,13 +45,24 @@ class RunFolder {
   static void check_free(const std::filesystem::path& path, bool force);
 
   const std::filesystem::path& path() const { return path_; }
+  /// Valid checkpoints of the run so far, by step, when it was resumed.
+  const std::vector<checkpoint::Found>& checkpoints() const { return checkpoints_; }
+  /// From now on metrics also go to an event file for TensorBoard, `first_step` the first of them.
+  void write_events(int64_t first_step) { events_.emplace(path_, first_step); }
   /// One JSON object per line, written through at once.
   void write(const StepMetrics& metrics);
   void write(int64_t step, tasks::Split split, const eval::Evaluation& evaluation);
 
  private:
+  explicit RunFolder(const std::filesystem::path& path);  // an existing one
+  void set_aside(const std::string& resolved_recipe, const ResumePoint& point);
+  void start(const std::string& resolved_recipe);
+
   std::filesystem::path path_;
+  io::FolderLock lock_;
+  std::vector<checkpoint::Found> checkpoints_;
   std::ofstream metrics_;
+  std::optional<io::EventFile> events_;
 };
 
 }  // namespace mara::train

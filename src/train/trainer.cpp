@@ -3,8 +3,12 @@
 #include <chrono>
 
 #include "core/log.h"
+#include "io/hash.h"
 #include "kernels/kernels.h"
+#include "train/interrupts.h"
 #include "train/progress.h"
+#include "train/resume.h"
+#include "train/saver.h"
 
 namespace mara::train {
 namespace {
@@ -21,11 +25,7 @@ void add_to(const Tensor& total, const Tensor& value, bool first) {
 // Everything a step allocates must be dead when it ends: a tensor that outlives it would hold memory for ever.
 void check_empty(const Pool& pool) {
   if (pool.live_blocks() == 0) return;
-  std::string message = "internal error: the step pool is not empty after the step; held by";
-  for (const Pool::Holder& holder : pool.holders()) {
-    message += " " + holder.label + " (" + std::to_string(holder.bytes) + " bytes)";
-  }
-  throw std::logic_error(message);
+  throw std::logic_error("internal error: the step pool is not empty after the step; held by " + pool.holders_text(5));
 }
 
 }  // namespace
@@ -33,12 +33,11 @@ void check_empty(const Pool& pool) {
 Trainer::Trainer(const Recipe& recipe, Device device)
     : recipe_(recipe),
       device_(device),
-      task_(recipe.task.make(recipe.seed())),
+      step_pool_(device),
       model_(recipe.model.options->make(recipe.model_setup())),
       arena_(*model_, device, recipe.precision.compute_dtype(), recipe.seed()),
       optimizer_(optim::make_optimizer(recipe.optim, arena_)),
-      batches_(*task_, recipe.seed(), recipe.task.train_examples(), recipe.train.batch, device),
-      step_pool_(device),
+      batches_(make_batch_source(recipe), recipe.train.batch, device),
       scalars_(device, {}),
       report_(device, {}),
       random_{.seed = recipe.seed(), .step = &scalars_.pointer()->step},
@@ -46,40 +45,85 @@ Trainer::Trainer(const Recipe& recipe, Device device)
       count_(Tensor::empty_like(loss_sum_)) {}
 
 Outcome Trainer::run(RunFolder& folder) {
-  const TrainConfig& train = recipe_.train;
   const Clock::time_point start = Clock::now();
-  Progress progress(train.steps);
-  Outcome outcome;
-  int64_t skipped_in_a_row = 0, good_evaluations = 0;
-  while (outcome.steps < train.steps && !outcome.stopped_early) {
-    const StepMetrics metrics = step(outcome.steps);
-    ++outcome.steps;
-    folder.write(metrics);
-    progress.step(metrics);
-    outcome.skipped += metrics.skipped;
-    skipped_in_a_row = metrics.skipped ? skipped_in_a_row + 1 : 0;
-    if (skipped_in_a_row >= train.max_skipped) {
-      throw Failure(detail::join({"training: loss or gradient was not finite in ", skipped_in_a_row,
-                                  " steps in a row, up to step ", metrics.step,
-                                  "; lower optim.lr, lengthen schedule.warmup or lower optim.clip"}));
-    }
-    if (outcome.steps % recipe_.eval.every != 0 && outcome.steps != train.steps) continue;
-    const eval::Evaluation valid = evaluate(tasks::Split::valid, recipe_.eval.examples);
-    folder.write(outcome.steps, tasks::Split::valid, valid);
-    progress.evaluated(outcome.steps, valid);
-    if (!train.stop_when) continue;
-    good_evaluations = valid.accuracy >= train.stop_when->accuracy ? good_evaluations + 1 : 0;
-    outcome.stopped_early = good_evaluations >= train.stop_when->evaluations;
-  }
-  progress.finish();
-  outcome.seconds = seconds_since(start);
-  outcome.tokens_per_second =
-      static_cast<double>(outcome.steps * train.batch * task_->length()) / outcome.seconds;
-  if (recipe_.eval.test_examples > 0) {
-    outcome.test = evaluate(tasks::Split::test, recipe_.eval.test_examples);
-    folder.write(outcome.steps, tasks::Split::test, *outcome.test);
+  const int64_t first = position_.step;
+  if (recipe_.log.tensorboard) folder.write_events(first + 1);
+  const int signal = train(folder);
+  Outcome outcome{.steps = position_.step, .skipped = position_.skipped, .seconds = seconds_since(start)};
+  outcome.tokens_per_second = static_cast<double>((position_.step - first) * tokens_per_step()) / outcome.seconds;
+  outcome.stopped_early = good_enough();
+  outcome.signal = signal;
+  if (signal == 0 && recipe_.eval.test_examples > 0) {
+    const tasks::Split split = batches_.source().last_split();
+    outcome.test = evaluate(split, recipe_.eval.test_examples);
+    folder.write(position_.step, split, *outcome.test);
   }
   return outcome;
+}
+
+int Trainer::train(RunFolder& folder) {
+  Progress progress(recipe_.train.steps, position_.step);
+  Saver saver(recipe_, folder, [this](StateVisitor& visitor) { state(visitor); });
+  const Interrupts interrupts;
+  while (!finished() && interrupts.signal() == 0) {
+    const StepMetrics metrics = step(position_.step);
+    folder.write(metrics);
+    progress.step(metrics);
+    count(metrics);
+    if (position_.step % recipe_.eval.every == 0 || position_.step == recipe_.train.steps) {
+      const eval::Evaluation valid = evaluate(tasks::Split::valid, recipe_.eval.examples);
+      folder.write(position_.step, tasks::Split::valid, valid);
+      progress.evaluated(position_.step, valid);
+      saver.evaluated(position_.step, valid);
+      count(valid);
+    }
+    saver.step(position_.step);
+  }
+  progress.finish();
+  saver.finish(position_.step);
+  return interrupts.signal();
+}
+
+void Trainer::count(const StepMetrics& metrics) {
+  position_.skipped += metrics.skipped;
+  position_.skipped_in_a_row = metrics.skipped ? position_.skipped_in_a_row + 1 : 0;
+  if (position_.skipped_in_a_row < recipe_.train.max_skipped) return;
+  throw Failure(
+      detail::join({"training: loss or gradient was not finite, or nothing was scored, in ", position_.skipped_in_a_row,
+                    " steps in a row, up to step ", metrics.step,
+                    "; lower optim.lr, lengthen schedule.warmup or set optim.clip (now ", recipe_.optim.clip, ")"}));
+}
+
+void Trainer::count(const eval::Evaluation& valid) {
+  if (!recipe_.train.stop_when) return;
+  const bool good = valid.accuracy >= recipe_.train.stop_when->accuracy || valid.loss <= recipe_.train.stop_when->loss;
+  position_.good_evaluations = good ? position_.good_evaluations + 1 : 0;
+}
+
+bool Trainer::good_enough() const {
+  return recipe_.train.stop_when && position_.good_evaluations >= recipe_.train.stop_when->evaluations;
+}
+
+void Position::state(StateVisitor& visitor) {
+  visitor.integer("step", step);
+  visitor.integer("skipped", skipped);
+  visitor.integer("skipped_in_a_row", skipped_in_a_row);
+  visitor.integer("good_evaluations", good_evaluations);
+}
+
+// The batches need no more than the step.
+void Trainer::state(StateVisitor& visitor) {
+  visitor.same("seed", std::to_string(recipe_.seed()));
+  visitor.same("data_hash", io::hash_text(batches_.source().data_hash()));
+  visitor.same("tied", model_->tied());
+  position_.state(visitor);
+  arena_.state(visitor);
+  optimizer_->state(visitor);
+}
+
+void Trainer::resume(const checkpoint::Checkpoint& from) {
+  check_same_run(recipe_, from);
+  from.load([this](StateVisitor& visitor) { state(visitor); });
 }
 
 StepMetrics Trainer::step(int64_t step) {
@@ -97,6 +141,7 @@ StepMetrics Trainer::step(int64_t step) {
     finish_step();
   }
   check_empty(step_pool_);
+  position_.step = step + 1;
 
   const kernels::StepReport report = report_.download();
   return {.step = step + 1,
@@ -104,7 +149,7 @@ StepMetrics Trainer::step(int64_t step) {
           .lr = lr,
           .grad_norm = report.grad_norm,
           .skipped = report.skipped != 0,
-          .tokens_per_second = static_cast<double>(recipe_.train.batch * task_->length()) / seconds_since(start),
+          .tokens_per_second = static_cast<double>(tokens_per_step()) / seconds_since(start),
           .memory = step_pool_.peak_bytes()};
 }
 
@@ -131,7 +176,7 @@ void Trainer::finish_step() {
 }
 
 eval::Evaluation Trainer::evaluate(tasks::Split split, int64_t examples) {
-  return eval::evaluate(*model_, *task_, split, examples, recipe_.eval_batch(), device_);
+  return eval::evaluate(*model_, batches_.source().examples(split, examples), recipe_.eval_batch(), device_);
 }
 
 }  // namespace mara::train

@@ -15,12 +15,22 @@ namespace mara::train {
 
 /// How a run ended.
 struct Outcome {
-  int64_t steps = 0;
-  int64_t skipped = 0;
-  double seconds = 0;            // of training, evaluations on `valid` included
-  double tokens_per_second = 0;  // input tokens, over these seconds
-  bool stopped_early = false;    // train.stop_when was met
-  std::optional<eval::Evaluation> test;
+  int64_t steps = 0;                     // those before a resume included
+  int64_t skipped = 0;                   // of them
+  double seconds = 0;                    // of training since the start or resume, evaluations on `valid` included
+  double tokens_per_second = 0;          // input tokens, over these seconds
+  bool stopped_early = false;            // train.stop_when was met
+  int signal = 0;                        // SIGINT or SIGTERM ended it; the state is saved
+  std::optional<eval::Evaluation> test;  // for text without a test split: of all of `valid`
+};
+
+/// How far a run has come.
+struct Position {
+  int64_t step = 0;  // steps done
+  int64_t skipped = 0, skipped_in_a_row = 0;
+  int64_t good_evaluations = 0;  // in a row
+
+  void state(StateVisitor& visitor);
 };
 
 /// Trains a recipe's model. The order of everything follows from the recipe alone: same recipe, same device type,
@@ -30,7 +40,13 @@ class Trainer {
   /// Builds model, arena and optimiser. Throws Error for a recipe that cannot run on this device.
   Trainer(const Recipe& recipe, Device device);
 
-  /// Runs to the end. Metrics go to the folder as they arrive. Throws Failure when steps keep coming out not finite.
+  /// Everything a run goes on from.
+  void state(StateVisitor& visitor);
+  /// Loads it. Throws Error for a checkpoint of another run or that does not fit.
+  void resume(const checkpoint::Checkpoint& from);
+
+  /// Runs to the end, or to a SIGINT or SIGTERM. Metrics go to the folder as they arrive. Throws Failure when steps
+  /// keep coming out not finite.
   Outcome run(RunFolder& folder);
 
   /// One optimiser step, 0-based; steps must be taken in order.
@@ -41,17 +57,23 @@ class Trainer {
   eval::Evaluation evaluate(tasks::Split split, int64_t examples);
 
  private:
+  int train(RunFolder& folder);  // the signal that ended it, or 0
+  bool good_enough() const;
+  bool finished() const { return position_.step >= recipe_.train.steps || good_enough(); }
+  int64_t tokens_per_step() const { return recipe_.train.batch * batches_.source().length(); }
+  void count(const StepMetrics& metrics);
+  void count(const eval::Evaluation& valid);
   void micro_step(int64_t micro);
   void finish_step();
 
   Recipe recipe_;
+  Position position_;
   Device device_;
-  std::unique_ptr<tasks::Task> task_;
+  Pool step_pool_;  // before everything that could keep a tensor of a step
   std::unique_ptr<models::Model> model_;
   nn::ParameterArena arena_;
   std::unique_ptr<optim::Optimizer> optimizer_;
   Batches batches_;
-  Pool step_pool_;
   DeviceValue<kernels::StepScalars> scalars_;
   DeviceValue<kernels::StepReport> report_;
   RandomStream random_;

@@ -225,6 +225,8 @@ TEST_P(FftConvKernel, EqualsDirectSum) {
       }
     }
     expect_direct_sums({3, 5, length, length, 0, true, false}, Dtype::f32);
+    expect_direct_sums({1, 9, length, length, 0, true, true}, Dtype::f64);
+    expect_direct_sums({1, 9, length, length, 3, true, false, ConvForm::circular}, Dtype::f64);
     expect_direct_sums({2, 35, length, length, 2, false, true}, Dtype::f32);
     expect_direct_sums({2, 3, length, length, 0, true, true}, Dtype::bf16);
   }

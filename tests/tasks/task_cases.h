@@ -3,8 +3,10 @@
 
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
+#include "tasks/split.h"
 #include "tasks/task.h"
 
 namespace mara::tasks {
@@ -19,6 +21,16 @@ inline Example example(const Task& task, Split split, int64_t index) {
   e.targets = e.ids;
   task.example(split, index, e.ids, e.targets);
   return e;
+}
+
+/// The fraction of the first `count` examples of `split` whose tokens are those of one of the first `train_examples`
+/// training examples.
+inline double leak_fraction(const Task& task, Split split, int64_t count, int64_t train_examples) {
+  std::unordered_set<uint64_t> seen;
+  for (int64_t i = 0; i < train_examples; ++i) seen.insert(hash_tokens(example(task, Split::train, i).ids));
+  int64_t leaked = 0;
+  for (int64_t i = 0; i < count; ++i) leaked += seen.contains(hash_tokens(example(task, split, i).ids));
+  return static_cast<double>(leaked) / static_cast<double>(count);
 }
 
 /// From the inside of a flow mapping: "kind: mqar, length: 64".

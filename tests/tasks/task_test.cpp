@@ -10,7 +10,6 @@
 
 #include "kernels/loss.h"
 #include "tasks/example_order.h"
-#include "tasks/leak.h"
 #include "tasks/split.h"
 #include "tasks/task_cases.h"
 

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <filesystem>
+
+namespace mara::io {
+
+enum class Existing { refuse, replace };
+
+/// Makes a file appear whole or not at all: it is written under a temporary name in the same folder and renamed when
+/// it is safe on the disk. A file that exists is refused here and again in commit() unless it may be replaced.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path target, Existing existing = Existing::refuse);
+  /// Removes the temporary file unless committed.
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  /// Where to write; nothing is there yet. Names hold ".tmp-", see is_temporary.
+  const std::filesystem::path& temporary() const { return temporary_; }
+  const std::filesystem::path& target() const { return target_; }
+  /// fsync, rename, fsync of the folder. Throws Failure, with the target as it was.
+  void commit();
+
+ private:
+  std::filesystem::path target_, temporary_;
+  Existing existing_;
+  bool committed_ = false;
+};
+
+/// Whether a file is what a killed process left of an AtomicFile.
+bool is_temporary(const std::filesystem::path& path);
+
+}  // namespace mara::io

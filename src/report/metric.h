@@ -1,0 +1,19 @@
+#pragma once
+
+namespace mara::report {
+
+/// What evaluations measure, and how it is shown.
+struct Metric {
+  const char* key;  // in metrics.jsonl
+  const char* title;
+  bool higher_is_better;
+  double factor;
+  const char* unit;
+};
+
+inline constexpr Metric kMetrics[] = {{"loss", "loss", false, 1, ""},
+                                      {"accuracy", "accuracy", true, 100, " %"},
+                                      {"bits_per_byte", "bits per byte", false, 1, ""},
+                                      {"perplexity", "perplexity", false, 1, ""}};
+
+}  // namespace mara::report

@@ -1,0 +1,86 @@
+#include "train/batch_source.h"
+
+#include <optional>
+
+#include "core/parallel.h"
+#include "data/prefetcher.h"
+#include "tasks/example_order.h"
+
+namespace mara::train {
+namespace {
+
+class TaskSource final : public BatchSource {
+ public:
+  explicit TaskSource(const Recipe& recipe)
+      : task_(recipe.task->make(recipe.seed())),
+        seed_(recipe.seed()),
+        examples_(recipe.task->train_examples()),
+        batch_(recipe.train.batch),
+        ids_(static_cast<size_t>(batch_ * task_->length())),
+        targets_(ids_.size()) {}
+
+  int64_t length() const override { return task_->length(); }
+  Rows batch(int64_t step) override {
+    const size_t length = static_cast<size_t>(task_->length());
+    parallel_chunks(batch_, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const size_t offset = static_cast<size_t>(i) * length;
+        task_->example(tasks::Split::train, tasks::example_at(seed_, step * batch_ + i, examples_),
+                       std::span(ids_).subspan(offset, length), std::span(targets_).subspan(offset, length));
+      }
+    });
+    return {ids_, targets_};
+  }
+  eval::Examples examples(tasks::Split split, int64_t count) const override {
+    return eval::task_examples(*task_, split, count);
+  }
+
+ private:
+  std::unique_ptr<tasks::Task> task_;
+  uint64_t seed_;
+  int64_t examples_, batch_;
+  std::vector<int32_t> ids_, targets_;
+};
+
+class ShardSource final : public BatchSource {
+ public:
+  explicit ShardSource(const Recipe& recipe)
+      : tokenizer_(data::make_tokenizer(recipe.data->tokenizer)),
+        stream_(recipe.data->stream(recipe.seed(), recipe.train.batch)),
+        valid_(recipe.data->valid, *tokenizer_),
+        prefetcher_([this](int64_t step, std::span<int32_t> ids,
+                           std::span<int32_t> targets) { stream_.fill(step, 0, 1, ids, targets); },
+                    recipe.train.batch * stream_.length()) {
+    if (!recipe.data->test.empty()) test_.emplace(recipe.data->test, *tokenizer_);
+    examples(tasks::Split::valid, 1);  // too short a text is seen now rather than at the first evaluation
+    examples(last_split(), 1);
+  }
+
+  int64_t length() const override { return stream_.length(); }
+  Rows batch(int64_t step) override {
+    const data::Prefetcher::Slot& slot = prefetcher_.take(step);
+    return {slot.ids, slot.targets};
+  }
+  eval::Examples examples(tasks::Split split, int64_t count) const override {
+    return eval::text_examples(split == tasks::Split::test ? *test_ : valid_, *tokenizer_,
+                               {.length = length(), .count = count});
+  }
+  tasks::Split last_split() const override { return test_ ? tasks::Split::test : tasks::Split::valid; }
+  uint64_t data_hash() const override { return stream_.hash(); }
+
+ private:
+  std::unique_ptr<data::Tokenizer> tokenizer_;
+  data::TokenStream stream_;
+  data::TokenSource valid_;
+  std::optional<data::TokenSource> test_;
+  data::Prefetcher prefetcher_;  // last: its thread uses the stream
+};
+
+}  // namespace
+
+std::unique_ptr<BatchSource> make_batch_source(const Recipe& recipe) {
+  if (recipe.data) return std::make_unique<ShardSource>(recipe);
+  return std::make_unique<TaskSource>(recipe);
+}
+
+}  // namespace mara::train

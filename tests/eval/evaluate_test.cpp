@@ -1,0 +1,88 @@
+#include "eval/evaluate.h"
+
+#include <numeric>
+
+#include "devices.h"
+#include "eval/examples.h"
+#include "kernels/loss.h"
+#include "nn/parameter_arena.h"
+#include "train/recipes.h"
+
+namespace mara::eval {
+namespace {
+
+/// Knows the answers but for every third scored position it sees; each costs 0.5 nats.
+struct Oracle : models::Model {
+  ops::CrossEntropy loss(const models::Batch& batch, const nn::Context& context, bool predictions) override {
+    EXPECT_TRUE(predictions);
+    EXPECT_FALSE(context.training);
+    EXPECT_EQ(Recording::current(), nullptr);
+    std::vector<int32_t> answers = batch.targets.to_host_i32();
+    double scored = 0;
+    for (int32_t& answer : answers) {
+      if (answer == kernels::kIgnoredTarget) {
+        answer = 7;  // what is predicted where nothing is scored must not count
+      } else {
+        ++scored;
+        if (++seen_ % 3 == 0) ++answer;
+      }
+    }
+    batches_.push_back(batch.ids.to_host_i32());
+    const auto number = [](double value) { return Tensor::from(std::vector<double>{value}, {1}, Dtype::f32, kCpu); };
+    return {number(0.5 * scored), number(scored), {}, Tensor::from(answers, {batch.targets.numel()}, kCpu)};
+  }
+  Tensor logits(const Tensor&, const nn::Context&) override { return {}; }
+
+  int64_t seen_ = 0;
+  std::vector<std::vector<int32_t>> batches_;
+};
+
+TEST(Evaluate, CountsScoredPositions) {
+  const std::unique_ptr<tasks::Task> task = train::test_recipe("mqar").task->make(1);  // 3 answers per example
+  Oracle oracle;
+  const Evaluation e = evaluate(oracle, task_examples(*task, tasks::Split::valid, 10), 4, kCpu);
+  EXPECT_EQ(e.examples, 10);
+  EXPECT_EQ(e.scored, 30);
+  EXPECT_DOUBLE_EQ(e.accuracy, 20.0 / 30);
+  EXPECT_DOUBLE_EQ(e.loss, 0.5);
+  ASSERT_EQ(oracle.batches_.size(), 3u);  // 4 + 4 + 2
+  EXPECT_EQ(oracle.batches_.back().size(), 2u * 16);
+}
+
+TEST(Evaluate, TakesTheFirstExamplesOfTheSplit) {
+  const std::unique_ptr<tasks::Task> task = train::test_recipe("mqar").task->make(1);
+  for (const tasks::Split split : {tasks::Split::valid, tasks::Split::test}) {
+    Oracle oracle;
+    evaluate(oracle, task_examples(*task, split, 5), 5, kCpu);
+    std::vector<int32_t> expected(5 * 16), targets(16);
+    for (int64_t i = 0; i < 5; ++i) task->example(split, i, std::span(expected).subspan(i * 16, 16), targets);
+    EXPECT_EQ(oracle.batches_.at(0), expected);
+  }
+}
+
+TEST(Evaluate, DoesNotDependOnTheBatch) {
+  const train::Recipe recipe = train::test_recipe("hyena");
+  const std::unique_ptr<tasks::Task> task = recipe.task->make(1);
+  const std::unique_ptr<models::Model> model = recipe.model.options->make(recipe.model_setup());
+  const nn::ParameterArena arena(*model, kCpu, Dtype::f32, 1);
+  const auto run = [&](int64_t batch) {
+    return evaluate(*model, task_examples(*task, tasks::Split::test, 40), batch, kCpu);
+  };
+  const Evaluation whole = run(40), parts = run(7);
+  EXPECT_NEAR(parts.loss, whole.loss, 1e-5);
+  EXPECT_EQ(parts.accuracy, whole.accuracy);
+  EXPECT_EQ(parts.scored, whole.scored);
+  EXPECT_NE(evaluate(*model, task_examples(*task, tasks::Split::valid, 40), 40, kCpu).loss, whole.loss);  // control
+}
+
+TEST(Evaluate, NothingScoredIsNotADivisionByZero) {
+  const std::unique_ptr<tasks::Task> task = train::test_recipe("mqar").task->make(1);
+  Oracle oracle;
+  const Evaluation e = evaluate(oracle, task_examples(*task, tasks::Split::valid, 0), 4, kCpu);
+  EXPECT_EQ(e.scored, 0);
+  EXPECT_EQ(e.accuracy, 0);
+  EXPECT_EQ(e.loss, 0);
+}
+
+}  // namespace
+}  // namespace mara::eval

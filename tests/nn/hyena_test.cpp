@@ -1,0 +1,150 @@
+#include "nn/hyena.h"
+
+#include "core/random.h"
+#include "nn/mixer_contract.h"
+#include "nn/published_filter.h"
+
+namespace mara::nn {
+namespace {
+
+class HyenaContract : public testing::TestWithParam<MixerCase> {};
+TEST_P(HyenaContract, Holds) { check_mixer(GetParam()); }
+
+const std::string kFilter = "filter: {width: 4, features: 5, frequency: 2, ";
+INSTANTIATE_TEST_SUITE_P(
+    Options, HyenaContract,
+    testing::Values(
+        MixerCase{"kind: hyena, " + kFilter + "init: framework}"},
+        MixerCase{"kind: hyena, order: 3, short_taps: 2, " + kFilter + "decay_shift: 0.1}"},
+        MixerCase{"kind: hyena, order: 4, inner_factor: 2, skip: false, " + kFilter + "modulate: false}"},
+        MixerCase{"kind: hyena, blocks: 3, activation: gelu, " + kFilter + "features_lr_scale: 1, decay_lr_scale: 1}"},
+        MixerCase{"kind: hyena, activation: silu, " + kFilter + "normalize: true, inner_layers: 0}"},
+        MixerCase{"kind: hyena, order: 3, activation: relu, " + kFilter + "slow_decay: 3}", false},
+        MixerCase{
+            .options = "kind: hyena, blocks: 2, " + kFilter + "features_lr_scale: 0.5}", .causal = false, .length = 14},
+        MixerCase{.options = "kind: hyena, " + kFilter + "lr_scale: 0.1}", .width = 5, .length = 7}));
+
+// The operator's core on given branches x_0, ..., x_{order-1}, v of one channel: channel 0 of a mixer whose projections
+// pick input entry i as branch i, whose short convolution is the identity, and whose filter network sees one-hot
+// positions, so that its output matrix holds the taps. filters[o] has 4 taps and then the skip.
+std::vector<double> core(const std::vector<std::vector<double>>& branches,
+                         const std::vector<std::vector<double>>& filters) {
+  const size_t order = filters.size() + 1, width = order + 1, length = 4;
+  const MixerCase c{.options = "kind: hyena, order: " + std::to_string(order) +
+                               ", short_taps: 1, filter: {width: 4, features: 5, inner_layers: 0, modulate: false}",
+                    .width = static_cast<int64_t>(width),
+                    .length = static_cast<int64_t>(length)};
+  const MixerUnderTest m(c, Dtype::f64);
+  const auto zeros_but = [](size_t count, const std::vector<std::pair<size_t, double>>& entries) {
+    std::vector<double> out(count);
+    for (const auto& [index, value] : entries) out[index] = value;
+    return out;
+  };
+  std::vector<std::pair<size_t, double>> x, in, positions, taps, skips;
+  for (size_t i = 0; i < width; ++i) {
+    in.push_back({i * width * width + i, 1});
+    for (size_t t = 0; t < length; ++t) x.push_back({t * width + i, branches[i][t]});
+  }
+  for (size_t t = 0; t < length; ++t) positions.push_back({t * 5 + t, 1});
+  for (size_t o = 0; o < filters.size(); ++o) {
+    for (size_t t = 0; t < length; ++t) taps.push_back({o * length + t, filters[o][t]});
+    skips.push_back({o, filters[o][length]});
+  }
+  for (const std::string bias : {"in_proj.bias", "out_proj.bias", "short_bias", "filter.forward.layer0.bias"}) {
+    assign(*m.mixer, bias, std::vector<double>(parameter(*m.mixer, bias).shape().numel()));
+  }
+  assign(*m.mixer, "in_proj.weight", zeros_but(width * width * width, in));
+  assign(*m.mixer, "short_weight", std::vector<double>(width * width, 1));
+  assign(*m.mixer, "filter.features", zeros_but(length * 5, positions));
+  assign(*m.mixer, "filter.frequency", std::vector<double>(4, std::acos(-1.0) / 2));
+  assign(*m.mixer, "filter.forward.layer0.weight", zeros_but(4 * 5, {{0, 1}, {6, 1}, {12, 1}, {18, 1}}));
+  assign(*m.mixer, "filter.forward.output.weight", zeros_but(filters.size() * width * 4, taps));
+  assign(*m.mixer, "skip", zeros_but(filters.size() * width, skips));
+  assign(*m.mixer, "out_proj.weight", zeros_but(width * width, {{0, 1}}));
+  const Tensor input = Tensor::from(zeros_but(length * width, x), {1, c.length, c.width}, Dtype::f64, kCpu);
+  const std::vector<double> y = m.forward(input).to_host();
+  std::vector<double> first;
+  for (size_t t = 0; t < length; ++t) first.push_back(y[t * width]);
+  return first;
+}
+
+const std::vector<double> kX0 = {1, 2, -1, .5}, kX1 = {.5, -1, 1, 2}, kX2 = {2, 1, .5, -1}, kV = {1, -1, 2, 1};
+
+TEST(Hyena, SSM_G9_order2) {
+  EXPECT_LT(relative_error(core({kX0, kX1, kV}, {{1, .5, .25, .125, .7}}), {.85, 3.9, -4.025, 2.35625}), 1e-12);
+}
+
+TEST(Hyena, SSM_G9_order3) {
+  const std::vector<double> y = core({kX0, kX1, kX2, kV}, {{1, .5, .25, .125, .7}, {.3, -.2, .1, .05, -.4}});
+  EXPECT_LT(relative_error(y, {-.17, -.82, .14, .0275}), 1e-12);
+}
+
+// The published Monarch mixer without its residual convolution is a bidirectional Hyena of order 2. It multiplies by
+// its first branch before the convolution and by its second after it, so these trade places.
+TEST(Hyena, Monarch_20_8_mixer_without_residual) {
+  const MixerCase c{.options = "kind: hyena, filter: {width: 3, features: 5, frequency: 10}",
+                    .causal = false,
+                    .width = 2,
+                    .length = 4};
+  const MixerUnderTest m(c, Dtype::f64);
+  const auto swapped = [](std::vector<double> rows, size_t columns) {
+    std::swap_ranges(rows.begin(), rows.begin() + 2 * columns, rows.begin() + 2 * columns);
+    return rows;
+  };
+  assign(*m.mixer, "in_proj.weight", swapped(wave(12, 200, .5), 2));
+  assign(*m.mixer, "in_proj.bias", swapped(wave(6, 201, .1), 1));
+  assign(*m.mixer, "out_proj.weight", wave(4, 202, .5));
+  assign(*m.mixer, "out_proj.bias", wave(2, 203, .1));
+  assign(*m.mixer, "short_weight", swapped(wave(18, 204, .4), 3));
+  assign(*m.mixer, "short_bias", swapped(wave(6, 205, .1), 1));
+  assign(*m.mixer, "skip", wave(2, 0, .5));
+  assign_monarch_filter(*m.mixer, "filter.");
+  const Tensor y = m.forward(Tensor::from(wave(8, 300), {1, 4, 2}, Dtype::f64, kCpu));
+  EXPECT_LT(relative_error(y.to_host(), {0.04865673573, -0.01962149328, 0.04800605277, -0.01936104187, 0.05201838906,
+                                         -0.02238358254, 0.04588768523, -0.01835890865}),
+            1e-9);
+}
+
+// Blocks are mixed on their own but for the short convolution, which reaches back short_taps - 1 positions.
+TEST(Hyena, BlocksAreApart) {
+  const auto reach = [](int64_t blocks) {
+    const MixerUnderTest m(
+        {.options = "kind: hyena, filter: {width: 4, frequency: 2}, blocks: " + std::to_string(blocks)}, Dtype::f64);
+    std::vector<double> x = m.x.to_host();
+    const std::vector<double> before = m.forward(m.x).to_host();
+    x[0] += 1;  // position 0 of row 0
+    const std::vector<double> after = m.forward(Tensor::from(x, m.x.shape(), Dtype::f64, kCpu)).to_host();
+    int64_t last = 0;
+    for (int64_t i = 0; i < 12 * 6; ++i) {
+      if (std::fabs(before[static_cast<size_t>(i)] - after[static_cast<size_t>(i)]) > 1e-9) last = i / 6;
+    }
+    return last;
+  };
+  EXPECT_EQ(reach(3), 3);
+  EXPECT_EQ(reach(1), 11);  // control
+}
+
+TEST(Hyena, DropoutOnlyInTraining) {
+  MixerUnderTest m({.options = "kind: hyena, dropout: 0.5, filter: {width: 4}"}, Dtype::f32);
+  const MixerUnderTest without({.options = "kind: hyena, filter: {width: 4}"}, Dtype::f32);
+  int64_t step = 0;
+  RandomStream random{.seed = 3, .step = &step};
+  const RandomScope scope(random);
+  EXPECT_EQ(m.forward(m.x).to_host(), without.forward(m.x).to_host());
+  EXPECT_EQ(random.next_op, 0u);
+  const std::vector<double> dropped = m.mixer->forward(m.x, {.training = true}).to_host();
+  EXPECT_EQ(random.next_op, 1u);  // one long convolution
+  EXPECT_GT(relative_error(dropped, m.forward(m.x).to_host()), 0.01);
+}
+
+TEST(Hyena, RefusesLengths) {
+  const MixerUnderTest m({.options = "kind: hyena, blocks: 3, filter: {width: 4}"}, Dtype::f32);
+  EXPECT_NO_THROW(m.forward(Tensor::from(wave(36, 0), {1, 6, 6}, Dtype::f32, kCpu)));
+  EXPECT_THROW(m.forward(Tensor::from(wave(30, 0), {1, 5, 6}, Dtype::f32, kCpu)), Error);   // not in 3 pieces
+  EXPECT_THROW(m.forward(Tensor::from(wave(90, 0), {1, 15, 6}, Dtype::f32, kCpu)), Error);  // too long
+  EXPECT_THROW(MixerUnderTest({.options = "kind: hyena, blocks: 5"}, Dtype::f32), Error);
+  EXPECT_THROW(MixerUnderTest({.options = "kind: hyena, order: 1"}, Dtype::f32), Error);
+}
+
+}  // namespace
+}  // namespace mara::nn

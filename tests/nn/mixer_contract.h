@@ -1,0 +1,222 @@
+#pragma once
+// What every mixer must satisfy. A new mixer's test is one call of check_mixer per way of configuring it.
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "autograd/recompute.h"
+#include "core/pool.h"
+#include "gradient_check.h"
+#include "nn/mixer.h"
+#include "nn/parameters.h"
+#include "ops/elementwise.h"
+
+namespace mara::nn {
+
+struct MixerCase {
+  std::string options;  // inside of the recipe's flow mapping: "kind: hyena, order: 3"
+  bool causal = true;
+  double rotary_base = 0;
+  int64_t width = 6, length = 12;
+};
+inline std::ostream& operator<<(std::ostream& out, const MixerCase& c) {
+  return out << c.options << (c.causal ? "" : ", bidirectional");
+}
+
+/// A mixer with parameters that are neither small nor zero.
+struct MixerUnderTest {
+  MixerUnderTest(const MixerCase& c, Dtype dtype, Device device = kCpu, std::optional<bool> causal = {})
+      : setup{.width = c.width,
+              .max_length = c.length,
+              .causal = causal.value_or(c.causal),
+              .rotary_base = c.rotary_base},
+        mixer(make(c, setup)),
+        arena(*mixer, device, dtype, 1) {
+    assign_waves(arena, 0.8);
+    x = Tensor::from(wave(2 * c.length * c.width, 0.3), {2, c.length, c.width}, dtype, device);
+  }
+  static std::unique_ptr<SequenceMixer> make(const MixerCase& c, const MixerSetup& setup) {
+    struct Mapping {
+      MixerConfig config;
+      const MixerSetup& setup;
+      void fields(config::Fields& f) { config.fields(f, setup); }
+    } mapping{{}, setup};
+    config::Document::parse("{" + c.options + "}", "mixer.yaml").read(mapping);
+    return mapping.config.options->make(setup);
+  }
+
+  Tensor forward(const Tensor& input) const {
+    const NoGrad no_grad;
+    return mixer->forward(input, {});
+  }
+
+  MixerSetup setup;
+  std::unique_ptr<SequenceMixer> mixer;
+  ParameterArena arena;
+  Tensor x;
+};
+
+/// Result and all gradients of `layers` applications (the same mixer again, as in a looped block).
+struct MixerRun {
+  std::vector<double> y, dx, dparameters;
+  int64_t peak_bytes = 0;
+
+  MixerRun(MixerUnderTest& m, const std::vector<double>& dy, int layers = 1, bool recomputed = false) {
+    Pool pool(m.x.device());
+    const PoolScope scope(pool);
+    m.arena.begin_step();
+    Tape tape;
+    const Tensor source = tape.source(m.x);
+    Tensor out = source;
+    {
+      const Recording recording(tape);
+      const auto layer = [&](const Inputs& in) { return ops::add(in[0], m.mixer->forward(in[0], {})); };
+      if (layers == 1 && !recomputed) {
+        out = m.mixer->forward(out, {});
+      } else {
+        for (int i = 0; i < layers; ++i) out = recomputed ? recompute(layer, {out}) : layer({out});
+      }
+    }
+    y = out.to_host();
+    tape.backward(out, Tensor::from(dy, out.shape(), out.dtype(), out.device()), {});
+    m.arena.finish_step();
+    const Tensor gradient = tape.take_grad(source);
+    if (gradient.defined()) dx = gradient.to_host();
+    dparameters = m.arena.grad().to_host();
+    peak_bytes = pool.peak_bytes();
+  }
+};
+
+inline double dot(const std::vector<double>& a, const std::vector<double>& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+/// A parameter's gradient against central differences along a direction, relative to its length. The direction is half
+/// random, half the gradient itself, so that it cannot be across it.
+template <class Loss>
+void expect_parameter_gradient(const Loss& loss, const std::vector<double>& at, const std::vector<double>& gradient,
+                               const std::string& what) {
+  const double length = std::sqrt(dot(gradient, gradient));
+  ASSERT_GT(length, 1e-9) << what << ": the gradient is zero, so nothing is tested";
+  std::vector<double> direction = wave(static_cast<int64_t>(at.size()), 0.9);
+  const double norm = std::sqrt(dot(direction, direction));
+  for (size_t i = 0; i < at.size(); ++i) direction[i] = direction[i] / norm + gradient[i] / length;
+  constexpr double kStep = 1e-5;
+  const auto moved = [&](double by) {
+    std::vector<double> out = at;
+    for (size_t i = 0; i < out.size(); ++i) out[i] += by * direction[i];
+    return loss(out);
+  };
+  const double numeric = (moved(kStep) - moved(-kStep)) / (2 * kStep);
+  EXPECT_NEAR(dot(gradient, direction) / length, numeric / length, 1e-6) << what;
+}
+
+inline void check_gradients(const MixerCase& c) {
+  MixerUnderTest m(c, Dtype::f64);
+  const std::vector<double> dy = wave(m.x.numel(), 2.1);
+  expect_gradient([&](const Inputs& in) { return m.mixer->forward(in[0], {}); }, {m.x});
+  const MixerRun run(m, dy);
+  for (const Parameter* p : m.arena.parameters()) {
+    const std::vector<double> before = p->master().to_host();
+    const auto at_parameter = [&](const std::vector<double>& values) {
+      assign(*p, values);
+      return dot(m.forward(m.x).to_host(), dy);
+    };
+    expect_parameter_gradient(at_parameter, before, p->grad().to_host(), p->name());
+    assign(*p, before);
+  }
+}
+
+/// How much of a change at one position reaches earlier positions, and how much of a gradient at one position
+/// reaches later ones; relative to what reaches the allowed side. 0 to rounding for a causal mixer.
+struct Leak {
+  double forward = 0, backward = 0;
+};
+inline Leak leak(const MixerCase& c, bool causal) {
+  MixerUnderTest m(c, Dtype::f64, kCpu, causal);
+  const int64_t rows = c.length * c.width;
+  const auto worst = [&](const std::vector<double>& a, const std::vector<double>& b, int64_t position, bool before) {
+    double inside = 0, outside = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+      const int64_t l = static_cast<int64_t>(i) % rows / c.width;
+      double& side = l == position ? inside : ((l < position) == before ? outside : inside);
+      side = std::max(side, std::fabs(a[i] - b[i]));
+    }
+    EXPECT_GT(inside, 1e-4) << "the position itself must feel the change";
+    return outside / inside;
+  };
+  const std::vector<double> x = m.x.to_host(), y = m.forward(m.x).to_host();
+  const std::vector<double> zero(x.size());
+  Leak out;
+  for (const int64_t position : {int64_t{1}, c.length / 2, c.length - 1}) {
+    std::vector<double> changed = x, dy(x.size());
+    for (int64_t i = 0; i < c.width; ++i) {
+      const auto at = static_cast<size_t>(position * c.width + i);
+      changed[at] += 1 + static_cast<double>(i);
+      dy[at - static_cast<size_t>(c.width)] = 1;  // the gradient of the position before
+    }
+    const Tensor input = Tensor::from(changed, m.x.shape(), Dtype::f64, kCpu);
+    out.forward = std::max(out.forward, worst(m.forward(input).to_host(), y, position, true));
+    out.backward = std::max(out.backward, worst(MixerRun(m, dy).dx, zero, position - 1, false));
+  }
+  return out;
+}
+
+inline void check_causality(const MixerCase& c) {
+  constexpr double kRounding = 1e-12;
+  if (c.causal) {
+    const Leak none = leak(c, true);
+    EXPECT_LT(none.forward, kRounding);
+    EXPECT_LT(none.backward, kRounding);
+  }
+  const Leak control = leak(c, false);  // the bidirectional form must be caught
+  EXPECT_GT(control.forward, 1e-4);
+  EXPECT_GT(control.backward, 1e-4);
+}
+
+inline void check_recompute(const MixerCase& c) {
+  MixerUnderTest m(c, Dtype::f32);
+  assign_waves(m.arena, 0.2);
+  const std::vector<double> dy = wave(m.x.numel(), 2.1);
+  const MixerRun saved(m, dy, 6), again(m, dy, 6, true);
+  EXPECT_EQ(saved.y, again.y);
+  EXPECT_EQ(saved.dx, again.dx);
+  EXPECT_EQ(saved.dparameters, again.dparameters);
+  EXPECT_LT(again.peak_bytes, saved.peak_bytes);
+  EXPECT_NE(saved.y, MixerRun(m, dy, 5).y);  // control: the comparison sees a layer
+}
+
+inline void check_precision(const MixerCase& c) {
+  const MixerUnderTest exact(c, Dtype::f64);
+  const std::vector<double> y = exact.forward(exact.x).to_host();
+  for (const Device device : devices_present()) {
+    for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+      MixerUnderTest m(c, dtype, device);
+      const Tensor out = m.forward(m.x);
+      EXPECT_EQ(out.dtype(), dtype);
+      EXPECT_LT(relative_error(out.to_host(), y), 3 * tolerance(dtype)) << to_string(dtype);
+      for (const double value : MixerRun(m, wave(m.x.numel(), 2.1)).dparameters) ASSERT_TRUE(std::isfinite(value));
+    }
+  }
+}
+
+inline void check_shapes_and_refusals(const MixerCase& c) {
+  MixerUnderTest m(c, Dtype::f32);
+  EXPECT_EQ(m.forward(m.x).shape(), m.x.shape());
+  const Tensor mask = Tensor::from(std::vector<int32_t>(static_cast<size_t>(2 * c.length), 1), {2, c.length}, kCpu);
+  EXPECT_THROW(m.mixer->forward(m.x, {.segments = mask}), Error);
+  EXPECT_THROW(m.mixer->forward(m.x, {.mask = mask}), Error);
+}
+
+inline void check_mixer(const MixerCase& c) {
+  check_shapes_and_refusals(c);
+  check_gradients(c);
+  check_causality(c);
+  check_recompute(c);
+  check_precision(c);
+}
+
+}  // namespace mara::nn
