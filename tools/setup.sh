@@ -29,7 +29,7 @@ packages=(
   libhdf5-dev
   libgtest-dev libgmock-dev
 )
-python_packages=(torch numpy scipy h5py safetensors tensorboard)
+python_packages=(torch numpy scipy h5py xxhash safetensors tensorboard)
 
 dev=false
 for argument in "$@"; do
