@@ -4,6 +4,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "devices.h"
@@ -12,12 +13,12 @@
 
 namespace mara::nn {
 
-inline Parameter& parameter(Module& module, const std::string& name) {
+inline Parameter& parameter(Module& module, std::string_view name) {
   Parameter* found = nullptr;
   module.visit_parameters([&](const std::string& full, Parameter& p) {
     if (full == name) found = &p;
   });
-  if (found == nullptr) throw std::logic_error("no parameter " + name);
+  if (found == nullptr) throw std::logic_error("no parameter " + std::string(name));
   return *found;
 }
 

@@ -15,9 +15,9 @@ int64_t resident_bytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
-const Description::Row& row(const std::vector<Description::Row>& rows, const std::string& name) {
+const Description::Row& row(const std::vector<Description::Row>& rows, std::string_view name) {
   const auto found = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.name == name; });
-  if (found == rows.end()) throw std::logic_error("no row " + name);
+  if (found == rows.end()) throw std::logic_error("no row " + std::string(name));
   return *found;
 }
 
