@@ -122,5 +122,23 @@ TEST(Pool, OfTheMetaDeviceCountsWithoutMemory) {
   EXPECT_EQ(pool.live_bytes(), int64_t{1} << 50);
 }
 
+TEST(Pool, OutOfMemoryNamesTheRequestAndTheHolders) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizer ends the program where the system would refuse";
+#endif
+  Pool pool(kCpu);
+  Storage held(pool, 1000);
+  held.label = "layer_norm";
+  try {
+    Storage(pool, int64_t{1} << 60);
+    FAIL() << "nothing was thrown";
+  } catch (const Failure& error) {
+    for (const char* part : {"out of memory on cpu", "1048576.0 TiB more", "layer_norm", "train.micro_batch"}) {
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  }
+  EXPECT_EQ(pool.live_blocks(), 1);  // what failed left nothing behind
+}
+
 }  // namespace
 }  // namespace mara
