@@ -6,6 +6,9 @@
 namespace mara {
 
 Runtime* cuda_runtime(int) { return nullptr; }
+std::string cuda_problem(int) {
+  return "this build has no CUDA backend; configure with -DMARA_CUDA=ON, or use --device cpu";
+}
 
 namespace kernels {
 

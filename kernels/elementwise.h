@@ -11,12 +11,24 @@ namespace mara::kernels {
 struct Fill {
   View y;  // contiguous, any dtype
   double value = 0;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.out("y", y);
+    v.option("value", value);
+  }
 };
 
 /// y = x, or y += x. Any strides on both sides, any pair of floating dtypes (this is also the cast), or i32 to i32.
 struct Copy {
   View x, y;  // same shape
   bool accumulate = false;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.in("x", x);
+    v.out("y", y, accumulate);
+  }
 };
 
 /// gelu_tanh: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))); gelu: x/2 (1 + erf(x / sqrt 2)); silu: x sigmoid(x);
@@ -28,16 +40,38 @@ enum class Unary : uint8_t { gelu_tanh, gelu, silu, relu, relu_squared, sin, exp
 struct UnaryForward {
   Unary function;
   View x, y;  // contiguous, same shape and dtype
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.option("function", function);
+    v.in("x", x);
+    v.out("y", y);
+  }
 };
 /// dx = dy f'(x)
 struct UnaryBackward {
   Unary function;
   View x, dy, dx;  // contiguous, same shape and dtype
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.option("function", function);
+    v.in("x", x);
+    v.in("dy", dy);
+    v.out("dx", dx);
+  }
 };
 
 /// y = a + b or a * b. b's shape is a suffix of a's (broadcast over the leading axes) or equal to it.
 struct Binary {
   View a, b, y;  // contiguous; a, b and y may have different floating dtypes, y has a's shape
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.in("a", a);
+    v.in("b", b);
+    v.out("y", y);
+  }
 };
 
 /// y = factor * device_factor * x
@@ -45,6 +79,14 @@ struct Scale {
   View x, y;  // contiguous, same shape
   double factor = 1;
   View device_factor;  // one element, f32 or f64, or empty: read on the device
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.in("x", x);
+    v.out("y", y);
+    v.option("factor", factor);
+    v.in("device_factor", device_factor);
+  }
 };
 
 /// y = mask ? a : b, elementwise; an absent a or b counts as zero. Never multiplies, so 0 * inf cannot arise.
@@ -52,6 +94,14 @@ struct Select {
   View mask;  // i32; its shape is a prefix of y's (broadcast over the trailing axes)
   View a, b;  // contiguous, dtype and shape of y, or empty
   View y;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.index("mask", mask, 2);
+    v.in("a", a);
+    v.in("b", b);
+    v.out("y", y);
+  }
 };
 
 /// y = x / (1 - p) where a uniform number in [0, 1) is >= p, else 0. The number is philox(seed, purpose dropout;
@@ -62,6 +112,14 @@ struct Dropout {
   uint64_t seed = 0;
   const int64_t* step = nullptr;  // device memory
   uint32_t op = 0;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.in("x", x);
+    v.out("y", y);
+    v.option("p", p);
+    v.values("step", step, 1, [](int64_t) { return int64_t{3}; });
+  }
 };
 
 }  // namespace mara::kernels

@@ -28,6 +28,18 @@ struct FftConvForward {
   ConvForm form = ConvForm::causal;
 
   double flops() const;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.in("u", u);
+    v.in("k", k);
+    v.in("k_reverse", k_reverse);
+    v.in("skip", skip);
+    v.in("gate_in", gate_in);
+    v.in("gate_out", gate_out);
+    v.out("y", y);
+    v.option("form", form);
+  }
 };
 
 /// With g = dy * gate_out: dgate_out = dy * c; dx = corr(g, k) + skip g; du = dx * gate_in; dgate_in = dx * u;
@@ -43,6 +55,24 @@ struct FftConvBackward {
   ConvForm form = ConvForm::causal;
 
   double flops() const;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.in("dy", dy);
+    v.in("u", u);
+    v.in("k", k);
+    v.in("k_reverse", k_reverse);
+    v.in("skip", skip);
+    v.in("gate_in", gate_in);
+    v.in("gate_out", gate_out);
+    v.out("du", du);
+    v.out("dgate_in", dgate_in);
+    v.out("dgate_out", dgate_out);
+    v.out("dk", dk, accumulate_k);
+    v.out("dk_reverse", dk_reverse, accumulate_k_reverse);
+    v.out("dskip", dskip, accumulate_skip);
+    v.option("form", form);
+  }
 };
 
 /// Operations of one real transform of length L by the right-angle method, for counting work (not for planning).

@@ -27,6 +27,12 @@ namespace cpu {
 #undef KERNEL
 }  // namespace cpu
 
+namespace cuda {
+#define KERNEL(name, Args) void name(Stream&, const Args&);
+#include "kernels/kernel_list.inc"
+#undef KERNEL
+}  // namespace cuda
+
 /// The CUDA table, or null in a build without CUDA.
 const Table* cuda_table();
 

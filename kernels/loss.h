@@ -24,6 +24,18 @@ struct LinearCrossEntropy {
     const double products = 1.0 + (dx ? 1.0 : 0.0) + (dw ? 1.0 : 0.0);
     return 2.0 * products * static_cast<double>(x.numel()) * static_cast<double>(w.size(0));
   }
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.in("x", x);
+    v.in("w", w);
+    v.index("targets", targets, w.size(0), kIgnoredTarget);
+    v.out("loss", loss);
+    v.out("count", count);
+    v.out("predictions", predictions);
+    v.out("dx", dx);
+    v.out("dw", dw);
+  }
 };
 
 }  // namespace mara::kernels

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "core/view.h"
@@ -14,8 +15,11 @@ struct StepScalars {
 
 /// What one step did, in device memory: written by the adamw kernel, read by the host after the step.
 struct StepReport {
+  double loss = 0;       // mean over the targets
   double grad_norm = 0;  // of the mean loss, before clipping
   int32_t skipped = 0;   // 1: loss or gradient was not finite, the weights were left alone
+
+  std::array<double, 3> numbers() const { return {loss, grad_norm, static_cast<double>(skipped)}; }
 };
 
 /// A parameter's hints, for a range of the flat buffers.
@@ -40,6 +44,28 @@ struct AdamW {
   const StepScalars* scalars = nullptr;  // device memory
   StepReport* report = nullptr;          // device memory
   float beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, clip = 0;
+
+  template <class Visitor>
+  void visit(Visitor& visitor) {
+    visitor.in_out("master", master);
+    visitor.in("grad", grad);
+    visitor.in_out("m", m);
+    visitor.in_out("v", v);
+    visitor.out_always("compute", compute);
+    const int64_t n = master.size(0), parts = range_count;
+    visitor.values("ranges", ranges, parts, [=](int64_t i) {
+      return AdamWRange{n * i / parts, n * (i + 1) / parts, 1.0f / static_cast<float>(i + 1), i % 2 == 0 ? 0.1f : 0.0f};
+    });
+    visitor.in("loss_sum", loss_sum);
+    visitor.in("count", count);
+    visitor.in("grad_squares", grad_squares);
+    visitor.values("scalars", scalars, 1, [](int64_t) { return StepScalars{.step = 3, .lr = 0.5f}; });
+    visitor.out_values("report", report);
+    visitor.option("beta1", beta1);
+    visitor.option("beta2", beta2);
+    visitor.option("eps", eps);
+    visitor.option("clip", clip);
+  }
 };
 
 }  // namespace mara::kernels

@@ -1,6 +1,8 @@
+#include <utility>
+
 #include "core/error.h"
 #include "core/runtime.h"
-#include "kernels/kernels.h"
+#include "kernels/observer.h"
 
 namespace mara::kernels {
 namespace {
@@ -11,26 +13,28 @@ constexpr Table kCpuTable = {
 #undef KERNEL
 };
 
-// The meta device runs nothing; it adds up the work of kernels that say what they cost.
-template <class Args>
-void count(Stream& stream, const Args& args) {
-  if constexpr (requires { args.flops(); }) stream.counted_flops += args.flops();
-}
+// The meta device runs nothing.
+Observer* observer = nullptr;
 
 constexpr Table kMetaTable = {
-#define KERNEL(name, Args) .name = &count<Args>,
+#define KERNEL(name, Args)                         \
+  .name = [](Stream&, const Args& args) {          \
+    if (observer != nullptr) observer->name(args); \
+  },
 #include "kernels/kernel_list.inc"
 #undef KERNEL
 };
 
 }  // namespace
 
+ObserverScope::ObserverScope(Observer& next) : previous_(std::exchange(observer, &next)) {}
+ObserverScope::~ObserverScope() { observer = previous_; }
+
 Backend on(Device device) {
   static Stream cpu_stream(kCpu), meta_stream(kMeta);
   if (device.type == DeviceType::cpu) return {kCpuTable, cpu_stream};
   if (device.type == DeviceType::meta) return {kMetaTable, meta_stream};
-  runtime(device);  // throws where there is no such device
-  static Stream cuda_stream(device);
+  static Stream cuda_stream(device, runtime(device).native_stream());  // throws where there is no such device
   return {*cuda_table(), cuda_stream};
 }
 

@@ -31,9 +31,12 @@ esac
 tools/setup.sh
 
 say "building build/mara"
+# A CUDA compiler alone is no reason to spend minutes on the GPU's kernels.
+cuda=OFF
+if nvidia-smi -L >/dev/null 2>&1; then cuda=AUTO; fi
 # Only a build folder's first configuration looks at this variable, so one made with another generator goes on working.
 export CMAKE_GENERATOR=Ninja
-cmake -S . -B build -DCMAKE_BUILD_TYPE=Release >/dev/null ||
+cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DMARA_CUDA="$cuda" >/dev/null ||
   die "configuring failed, see above. If build/ is left from something else, delete it and try again."
 cmake --build build --target mara --parallel "$(nproc)" ||
   die "building failed, see above. If memory ran out, try: cmake --build build --target mara --parallel 1"

@@ -5,13 +5,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
   cat <<'EOF'
-usage: tools/setup.sh [--dev]
+usage: tools/setup.sh [--checks] [--dev]
 
 Installs with apt-get (Debian 12, Ubuntu 24.04) the compiler, build tools and libraries that Mara is built and tested
 with; on a bare system they are 110 MB to download. Does nothing when all of them are there.
 
-  --dev   also make .venv with PyTorch, SciPy, h5py, safetensors and TensorBoard, to compare with; PyPI's PyTorch
-          runs on a CPU but brings its CUDA libraries along: 5.6 GB in all. Neither building nor testing needs it.
+  --checks  also what tests are skipped without: clang for the fuzz targets, and .venv with h5py, safetensors and
+            TensorBoard (200 MB), which read the files that mara writes. What a change must pass (.ci/run) needs it.
+  --dev     --checks, and PyTorch and SciPy in .venv, to compare with; PyPI's PyTorch runs on a CPU but brings its CUDA
+            libraries along: 5.6 GB in all.
 EOF
 }
 
@@ -29,17 +31,18 @@ packages=(
   libhdf5-dev
   libgtest-dev libgmock-dev
 )
-python_packages=(torch numpy scipy h5py xxhash safetensors tensorboard)
+check_packages=(python3-venv clang libclang-rt-dev libomp-dev)
+python_packages=()
 
-dev=false
 for argument in "$@"; do
   case "$argument" in
-    --dev) dev=true ;;
+    --checks) python_packages+=(numpy h5py xxhash safetensors tensorboard) ;;
+    --dev) python_packages+=(numpy h5py xxhash safetensors tensorboard torch scipy) ;;
     -h | --help) usage && exit ;;
     *) usage >&2 && die "unknown argument '$argument'" ;;
   esac
 done
-if $dev; then packages+=(python3-venv); fi
+if ((${#python_packages[@]})); then packages+=("${check_packages[@]}"); fi
 
 not_installed() {
   comm -23 <(printf '%s\n' "$@" | sort) \
@@ -82,7 +85,7 @@ has_python_packages() {
 mapfile -t missing < <(not_installed "${packages[@]}")
 if ((${#missing[@]})); then install_packages "${missing[@]}"; fi
 
-if $dev && ! has_python_packages; then
+if ((${#python_packages[@]})) && ! has_python_packages; then
   printf 'setup: installing into .venv with pip: %s\n' "${python_packages[*]}"
   python3 -m venv .venv || die "could not make .venv with $(command -v python3)"
   .venv/bin/pip install --quiet "${python_packages[@]}" || die "pip failed, see above; .venv can be deleted and made again"

@@ -8,7 +8,7 @@
 namespace mara {
 
 /// What random numbers are for; part of the key, so that two uses of one seed never share a stream.
-enum class Purpose : uint32_t { initial_value = 1, dropout = 2, task = 3, order = 4 };
+enum class Purpose : uint32_t { initial_value = 1, dropout = 2, task = 3, order = 4, sampling = 5 };
 
 namespace philox {
 

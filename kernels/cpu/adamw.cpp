@@ -68,7 +68,7 @@ void adamw(Stream&, const AdamW& args) {
   const double count = number(args.count);
   const double norm = count > 0 ? std::sqrt(*args.grad_squares.ptr<double>()) / count : 0;
   const bool usable = count > 0 && std::isfinite(norm) && std::isfinite(number(args.loss_sum));
-  *args.report = {norm, usable ? 0 : 1};
+  *args.report = {number(args.loss_sum) / count, norm, usable ? 0 : 1};
   if (!usable) return;
   const double clip_factor = args.clip > 0 && norm > args.clip ? args.clip / norm : 1;
   if (args.master.dtype == Dtype::f64) {

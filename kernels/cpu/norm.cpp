@@ -23,6 +23,21 @@ class Gain {
   const C* data_;
 };
 
+// Row of sum = x + branch; what follows reads it from the first-level cache.
+template <class X>
+const X* add_branch(const LayerNormForward& args, int64_t row) {
+  const int64_t d = args.x.size(1);
+  const X* x = args.x.ptr<X>() + row * d;
+  X* sum = args.sum.ptr<X>() + row * d;
+  dispatch_float(args.branch.dtype, [&]<class B>() {
+    using C = Common<X, B>;
+    const B* branch = args.branch.ptr<B>() + row * d;
+#pragma omp simd
+    for (int64_t i = 0; i < d; ++i) put(sum[i], static_cast<C>(x[i]) + static_cast<C>(branch[i]));
+  });
+  return sum;
+}
+
 template <bool kCentred, class X, class Y>
 void forward(Stream& stream, const LayerNormForward& args) {
   using C = Compute<X>;
@@ -31,7 +46,7 @@ void forward(Stream& stream, const LayerNormForward& args) {
   const C *gain = gains.data(), *bias = args.bias.ptr<C>();
   parallel_chunks(args.x.size(0), grain_for(d), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      const X* x = args.x.ptr<X>() + row * d;
+      const X* x = args.branch ? add_branch<X>(args, row) : args.x.ptr<X>() + row * d;
       Y* y = args.y.ptr<Y>() + row * d;
       C mean = 0;
       if constexpr (kCentred) {
@@ -86,10 +101,16 @@ void backward(Stream& stream, const LayerNormBackward& args) {
               sum_over<C>(d,
                           [&](int64_t i) { return static_cast<C>(dy[i]) * gain[i] * (static_cast<C>(x[i]) - mean); }) *
               rstd / d;
-#pragma omp simd
-          for (int64_t i = 0; i < d; ++i) {
+          const auto value = [=](int64_t i) {
             const C n = (static_cast<C>(x[i]) - mean) * rstd;
-            put(dx[i], rstd * (static_cast<C>(dy[i]) * gain[i] - mean_g - n * mean_gn));
+            return rstd * (static_cast<C>(dy[i]) * gain[i] - mean_g - n * mean_gn);
+          };
+          if (args.accumulate_x) {
+#pragma omp simd
+            for (int64_t i = 0; i < d; ++i) put(dx[i], static_cast<C>(dx[i]) + value(i));
+          } else {
+#pragma omp simd
+            for (int64_t i = 0; i < d; ++i) put(dx[i], value(i));
           }
         }
         if (dgain != nullptr) {
@@ -132,7 +153,13 @@ void layer_norm_forward(Stream& stream, const LayerNormForward& args) { dispatch
 void layer_norm_backward(Stream& stream, const LayerNormBackward& args) { dispatch_backward<true>(stream, args); }
 
 void rms_norm_forward(Stream& stream, const RmsNormForward& args) {
-  dispatch_forward<false>(stream, {.x = args.x, .gain = args.gain, .y = args.y, .rstd = args.rstd, .eps = args.eps});
+  dispatch_forward<false>(stream, {.x = args.x,
+                                   .gain = args.gain,
+                                   .y = args.y,
+                                   .rstd = args.rstd,
+                                   .eps = args.eps,
+                                   .branch = args.branch,
+                                   .sum = args.sum});
 }
 
 void rms_norm_backward(Stream& stream, const RmsNormBackward& args) {
@@ -142,7 +169,8 @@ void rms_norm_backward(Stream& stream, const RmsNormBackward& args) {
                                     .rstd = args.rstd,
                                     .dx = args.dx,
                                     .dgain = args.dgain,
-                                    .accumulate_gain = args.accumulate_gain});
+                                    .accumulate_gain = args.accumulate_gain,
+                                    .accumulate_x = args.accumulate_x});
 }
 
 }  // namespace mara::kernels::cpu

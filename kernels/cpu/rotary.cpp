@@ -13,7 +13,7 @@ struct Rotation {
   C cosine, sine;
 };
 
-/// table[position, pair] = rotation by position * base^(-2 pair / rotary_dim). Sine and cosine are called for every
+/// table[l, pair] = rotation by (first_position + l) * base^(-2 pair / rotary_dim). Sine and cosine are called for every
 /// kBlock-th position; in between, rotations are multiplied, in double: an error of kBlock roundings.
 template <class C>
 void fill_table(const Rotary& args, int64_t length, Rotation<C>* table) {
@@ -23,7 +23,7 @@ void fill_table(const Rotary& args, int64_t length, Rotation<C>* table) {
   parallel_chunks(length, kBlock, [&](int64_t begin, int64_t end) {
     for (int64_t pair = 0; pair < pairs; ++pair) {
       const double exponent = -2.0 * static_cast<double>(pair) / static_cast<double>(args.rotary_dim);
-      const double step = direction * std::pow(args.base, exponent), first = static_cast<double>(begin) * step;
+      const double step = direction * std::pow(args.base, exponent), first = static_cast<double>(args.first_position + begin) * step;
       const Rotation<double> by{std::cos(step), std::sin(step)};
       Rotation<double> r{std::cos(first), std::sin(first)};
       for (int64_t l = begin; l < end; ++l) {

@@ -48,6 +48,27 @@ struct Taps {
   }
 };
 
+/// What the sum for y[l] starts from.
+template <class C>
+struct Start {
+  Vec<C> steady = {};  // where all taps lie within the row
+  int64_t reach = 0;   // from here on
+  C ramp[kMaxTaps + kLanes<C>] = {};
+
+  Start() = default;
+  /// bias + input_bias times the taps within the row.
+  Start(const ShortConvForward& a, int64_t d) : reach(a.weight.size(1) - 1) {
+    const auto w = a.weight.as<C, 2>();
+    C start = a.bias ? a.bias.as<C, 1>()(d) : C(0);
+    for (int64_t l = 0; l < reach + kLanes<C>; ++l) {
+      if (a.input_bias && l <= reach) start += a.input_bias.as<C, 1>()(d) * w(d, reach - l);
+      ramp[l] = start;
+    }
+    steady = load(ramp + reach);
+  }
+  MARA_INLINE Vec<C> at(int64_t l) const { return l < reach ? load(ramp + l) : steady; }
+};
+
 /// Calls step(l, vectors, inside) along a row, for as many vectors from l on as a step takes at a time; `inside` says
 /// that [l - reach, l + vectors V + reach) is within the row.
 template <class C, class Step>
@@ -66,14 +87,15 @@ T* row(const View& view, int64_t d, int64_t b) {
   return view.ptr<T>() + d * view.stride[0] + b * view.stride[1];
 }
 
-/// y[l] = start + sum_lag taps[lag] x[l - kDirection lag]. kTaps is the number of taps if not 0.
+/// y[l] = start[l] + sum_lag taps[lag] x[l - kDirection lag]. kTaps is the number of taps if not 0.
 template <int kTaps, int kDirection, class T, class V>
-void convolve(const Row<T>& x, int64_t length, const V* taps, int64_t count, V start, T* y) {
+void convolve(const Row<T>& x, int64_t length, const V* taps, int64_t count, const Start<Compute<T>>& start, T* y) {
   using C = Compute<T>;
   const int64_t lags = kTaps > 0 ? kTaps : count;
+  const V steady = start.steady;
   walk<C>(length, lags - 1, [&](int64_t l, auto vectors, auto inside) {
     V sum[vectors];
-    for (int i = 0; i < vectors; ++i) sum[i] = start;
+    for (int i = 0; i < vectors; ++i) sum[i] = inside || kDirection < 0 ? steady : start.at(l + i * kLanes<C>);
 #pragma GCC unroll 4
     for (int64_t lag = 0; lag < lags; ++lag) {
       for (int i = 0; i < vectors; ++i) {
@@ -119,35 +141,40 @@ void with_taps(int64_t taps, const F& f) {
 template <int kTaps, class T>
 void forward(const ShortConvForward& a) {
   using C = Compute<T>;
-  using V = Vec<C>;
   const int64_t batches = a.u.size(1), length = a.u.size(2), taps = a.weight.size(1);
   parallel_chunks(a.u.size(0), grain_for(batches * length), [&](int64_t begin, int64_t end) {
     Row<T> x(length);
     for (int64_t d = begin; d < end; ++d) {
       const Taps<C> weight(a.weight, d);
-      const V bias = V{} + (a.bias ? a.bias.as<C, 1>()(d) : C(0));
+      const Start<C> start(a, d);
       for (int64_t b = 0; b < batches; ++b) {
         x.move_to(row<T>(a.u, d, b));
-        convolve<kTaps, 1>(x, length, weight.at_lag, taps, bias, row<T>(a.y, d, b));
+        convolve<kTaps, 1>(x, length, weight.at_lag, taps, start, row<T>(a.y, d, b));
       }
     }
   });
 }
 
+// With tail[lag] the sum of dy[l] over l >= lag: dbias = tail[0], the input bias adds input_bias tail to dweight, and
+// dinput_bias = sum_lag weight tail.
 template <int kTaps, class T>
 void backward(const ShortConvBackward& a) {
   using C = Compute<T>;
   using V = Vec<C>;
   const int64_t batches = a.u.size(1), length = a.u.size(2), taps = a.weight.size(1);
+  const bool has_input_bias = a.input_bias || a.dinput_bias;
   parallel_chunks(a.u.size(0), grain_for(batches * length), [&](int64_t begin, int64_t end) {
     Row<T> g(length), x(length);
+    const Start<C> zero;
     for (int64_t d = begin; d < end; ++d) {
       const Taps<C> weight(a.weight, d);
-      V dweight[kMaxTaps] = {}, dbias = {};
+      V dweight[kMaxTaps] = {}, total = {};
+      C first[kMaxTaps] = {};  // sums of dy at the positions that some lags do not reach
       for (int64_t b = 0; b < batches; ++b) {
-        g.move_to(row<T>(a.dy, d, b));
+        const T* dy = row<T>(a.dy, d, b);
+        g.move_to(dy);
         x.move_to(row<T>(a.u, d, b));
-        if (a.du) convolve<kTaps, -1>(g, length, weight.at_lag, taps, V{}, row<T>(a.du, d, b));
+        if (a.du) convolve<kTaps, -1>(g, length, weight.at_lag, taps, zero, row<T>(a.du, d, b));
         if (a.dweight) {
           int64_t lag = 0;
           for (; kTaps != 3 && lag + 4 <= taps; lag += 4) correlate<4>(g, x, length, lag, dweight);
@@ -157,17 +184,25 @@ void backward(const ShortConvBackward& a) {
             for (; lag < taps; ++lag) correlate<1>(g, x, length, lag, dweight);
           }
         }
-        if (a.dbias) {
+        if (a.dbias || has_input_bias) {
           V sum = {};
           for (int64_t l = 0; l < length; l += kLanes<C>) sum += g.at(l);
-          dbias += sum;
+          total += sum;
         }
+        for (int64_t l = 0; has_input_bias && l < std::min(taps - 1, length); ++l) first[l] += static_cast<C>(dy[l]);
       }
-      const auto give = [](C& out, bool accumulate, V sum) { out = (accumulate ? out : C(0)) + sum_lanes<C>(sum); };
-      for (int64_t lag = 0; a.dweight && lag < taps; ++lag) {
-        give(a.dweight.as<C, 2>()(d, taps - 1 - lag), a.accumulate_weight, dweight[lag]);
+      const auto give = [](C& out, bool accumulate, C sum) { out = (accumulate ? out : C(0)) + sum; };
+      const C input_bias = a.input_bias ? a.input_bias.as<C, 1>()(d) : C(0);
+      C tail = sum_lanes<C>(total), dinput_bias = 0;
+      if (a.dbias) give(a.dbias.as<C, 1>()(d), a.accumulate_bias, tail);
+      for (int64_t lag = 0; lag < taps; ++lag) {
+        const int64_t tap = taps - 1 - lag;
+        const C sum = sum_lanes<C>(dweight[lag]) + input_bias * tail;
+        if (a.dweight) give(a.dweight.as<C, 2>()(d, tap), a.accumulate_weight, sum);
+        dinput_bias += a.weight.as<C, 2>()(d, tap) * tail;
+        tail -= first[lag];
       }
-      if (a.dbias) give(a.dbias.as<C, 1>()(d), a.accumulate_bias, dbias);
+      if (a.dinput_bias) give(a.dinput_bias.as<C, 1>()(d), a.accumulate_input_bias, dinput_bias);
     }
   });
 }

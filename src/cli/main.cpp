@@ -17,7 +17,8 @@ namespace {
 
 using namespace mara::cli;
 
-constexpr const Command* kCommands[] = {&kTrain, &kDescribe, &kData, &kReport};
+constexpr const Command* kCommands[] = {&kTrain,  &kEval,     &kGenerate, &kReport, &kExport, &kImport,
+                                        &kLogits, &kDescribe, &kCheck,    &kBench,  &kData};
 constexpr int kFailed = 1, kWrongUse = 2;
 
 int fail(const std::string& text, int code) {

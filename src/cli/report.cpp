@@ -20,7 +20,7 @@ struct Arguments {
   bool force = false;
 };
 
-// Runs from before the folder had parameters.txt. A recipe that this version cannot read has no parameters to show.
+// The table of parameters. A recipe that this version cannot read has none to show.
 std::string described(const std::filesystem::path& recipe) {
   try {
     const train::Recipe read = train::Recipe::load(recipe.string());
@@ -41,8 +41,7 @@ int run(const Arguments& arguments) {
   std::vector<report::Run> runs;
   for (const std::string& folder : arguments.runs) {
     runs.push_back(report::read_run(folder));
-    std::string& parameters = runs.back().parameters;
-    if (parameters.empty()) parameters = described(std::filesystem::path(folder) / "recipe.yaml");
+    runs.back().parameters = described(std::filesystem::path(folder) / "recipe.yaml");
   }
   io::AtomicFile file(out, arguments.force ? io::Existing::replace : io::Existing::refuse);
   std::ofstream stream(file.temporary(), std::ios::binary);

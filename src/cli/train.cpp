@@ -1,13 +1,18 @@
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <memory>
 #include <optional>
 
+#include "bench/check.h"
 #include "cli/commands.h"
 #include "core/format.h"
 #include "core/log.h"
 #include "core/parallel.h"
+#include "core/pool.h"
+#include "core/runtime.h"
+#include "train/fitting.h"
 #include "train/trainer.h"
 
 namespace mara::cli {
@@ -20,6 +25,7 @@ struct Arguments {
   std::string device = "cpu";
   int threads = 0;
   bool force = false;
+  bool no_check = false;
   std::optional<std::string> resume;
 };
 
@@ -32,14 +38,20 @@ std::string held_out_text(const eval::Evaluation& e) {
                        " held-out examples never used before (loss ", e.loss, ")"});
 }
 
-int run(const Arguments& arguments) {
-  if (arguments.threads > 0) set_thread_count(arguments.threads);
-  const Device device = parse_device(arguments.device);
-  const train::Recipe recipe = train::Recipe::load(arguments.recipe, arguments.overrides);
+void check_kernels(const train::Recipe& recipe, Device device) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::vector<bench::CheckRow> rows = bench::check(bench::recipe_calls(recipe, true), kernels::on(device));
+  bench::require_ok(rows, "mara check shows the whole table, --no-check trains all the same");
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  log_info(detail::join({"checked ", rows.size(), " kernel launches against the CPU in ", duration(took.count())}));
+}
+
+int train_recipe(const train::Recipe& recipe, Device device, const Arguments& arguments) {
   const std::string out = arguments.out.empty() ? "runs/" + recipe.run.name : arguments.out;
   if (!arguments.resume) train::RunFolder::check_free(out, arguments.force);
   std::optional<train::ResumePoint> point;
   if (arguments.resume) point.emplace(train::find_resume_point(out, *arguments.resume));
+  if (device.type != DeviceType::cpu && !arguments.no_check) check_kernels(recipe, device);
   train::Trainer trainer(recipe, device);
   if (point && point->from) trainer.resume(*point->from);
   const std::string text = config::to_yaml(recipe);
@@ -68,6 +80,17 @@ int run(const Arguments& arguments) {
   return 0;
 }
 
+int run(const Arguments& arguments) {
+  if (arguments.threads > 0) set_thread_count(arguments.threads);
+  const Device device = parse_device(arguments.device);
+  const train::Recipe recipe = train::Recipe::load(arguments.recipe, arguments.overrides);
+  try {
+    return train_recipe(recipe, device, arguments);
+  } catch (const OutOfMemory& error) {
+    throw Failure(detail::join({error.what(), "\n", train::what_would_fit(recipe, runtime(device).memory_bytes())}));
+  }
+}
+
 std::function<int()> setup(CLI::App& app) {
   const auto arguments = std::make_shared<Arguments>();
   app.add_option("recipe", arguments->recipe, "YAML file that determines the run")->required();
@@ -76,6 +99,8 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--threads", arguments->threads, "CPU threads; results do not depend on it (default: all)")
       ->check(CLI::Range(1, 1024));
+  app.add_flag("--no-check", arguments->no_check,
+               "On a GPU, do not compare the recipe's kernels with the CPU before the start");
   CLI::Option* force = app.add_flag("--force", arguments->force, "Move an existing run folder aside");
   app.add_option_function<std::vector<std::string>>(
          "--resume",

@@ -33,7 +33,7 @@ Document Document::parse(const std::string& text, const std::string& name) {
   Node root = parse_yaml(text, {.name = name});
   MARA_CHECK(root.kind == Node::Kind::mapping, root.where, ": a mapping of keys to values is required, got ",
              describe(root));
-  return Document(std::make_unique<Impl>(std::move(root)));
+  return Document(std::unique_ptr<Impl>(new Impl{std::move(root)}));
 }
 
 void Document::set(const std::string& assignment) {

@@ -27,6 +27,7 @@ const std::string kNoAlias =
     "aliases are not supported; write the value out, or in quotes if it is text that begins with *";
 
 /// The library tells of an unclosed bracket only after events that make no sense, so a first pass looks for that alone.
+/// It ends with the first document: at a comma outside of brackets the library finds another document for ever.
 class SyntaxOnly final : public YAML::EventHandler {
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
@@ -39,13 +40,6 @@ class SyntaxOnly final : public YAML::EventHandler {
   void OnMapEnd() override {}
 };
 
-void run_parser(const std::string& text, YAML::EventHandler& handler) {
-  std::istringstream stream(text);
-  YAML::Parser parser(stream);
-  while (parser.HandleNextDocument(handler)) {
-  }
-}
-
 class Builder final : public YAML::EventHandler {
  public:
   Builder(const std::string& text, const Origin& origin) : text_(text), origin_(origin) {}
@@ -53,7 +47,13 @@ class Builder final : public YAML::EventHandler {
   std::optional<Node> root;
 
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (root) fail(mark, "one document is required, another one starts here");
+    if (!started_) {
+      started_ = true;
+    } else if (at(mark) == ',') {
+      fail(mark, "not valid YAML: a comma stands outside of brackets");
+    } else {
+      fail(mark, "one document is required, another one starts here");
+    }
   }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
@@ -155,6 +155,7 @@ class Builder final : public YAML::EventHandler {
 
   const std::string& text_;
   const Origin& origin_;
+  bool started_ = false;
   std::vector<Open> open_;
 };
 
@@ -208,15 +209,18 @@ std::string Origin::line(int64_t zero_based) const {
 Node parse_yaml(const std::string& text, const Origin& origin) {
   const std::string source = text.substr(text.starts_with("\xEF\xBB\xBF") ? 3 : 0);
   check_characters(source, origin);
+  Builder builder(source, origin);
   try {
+    std::istringstream first_pass(source), second_pass(source);
     SyntaxOnly syntax;
-    run_parser(source, syntax);
+    YAML::Parser(first_pass).HandleNextDocument(syntax);
+    YAML::Parser parser(second_pass);
+    while (parser.HandleNextDocument(builder)) {
+    }
   } catch (const YAML::Exception& e) {
     const bool alias = e.msg.starts_with(YAML::ErrorMsg::UNKNOWN_ANCHOR);
     fail_at(origin.line(std::max(e.mark.line, 0)), origin.path, alias ? kNoAlias : "not valid YAML: " + e.msg);
   }
-  Builder builder(source, origin);
-  run_parser(source, builder);
   if (!builder.root) {
     fail_at(origin.name, origin.path,
             origin.path.empty() ? "empty; a mapping of keys to values is required" : "a value is required after =");

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 
-#include "core/error.h"
 #include "core/format.h"
 #include "core/runtime.h"
 
@@ -59,14 +58,13 @@ void* Pool::take(int64_t bytes) {
     return data;
   }
   void* data = runtime(device_).allocate(static_cast<size_t>(bytes));
-  if (data == nullptr && device_.type != DeviceType::meta) {
+  if (data == nullptr && device_.type != DeviceType::meta && !keeps_blocks_) {
     release_free();  // blocks of other sizes may be what is missing
     data = runtime(device_).allocate(static_cast<size_t>(bytes));
   }
   if (data == nullptr && device_.type != DeviceType::meta) {
-    throw Failure(detail::join({"out of memory on ", to_string(device_), ": ", bytes_text(bytes),
-                                " more were needed beside ", bytes_text(live_), " in use by ", holders_text(3),
-                                "; lower train.micro_batch or set train.recompute to block"}));
+    throw OutOfMemory(detail::join({"out of memory on ", to_string(device_), ": ", bytes_text(bytes),
+                                    " more were needed beside ", bytes_text(live_), " in use by ", holders_text(3)}));
   }
   reserved_ += bytes;
   return data;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/device.h"
+#include "core/error.h"
 
 namespace mara {
 
@@ -32,6 +33,12 @@ class Storage {
   Storage *previous_ = nullptr, *next_ = nullptr;  // list of live storages of the pool
 };
 
+/// The device has no more memory.
+class OutOfMemory : public Failure {
+ public:
+  using Failure::Failure;
+};
+
 /// Hands out blocks by size class (four per power of two) and keeps released ones for reuse, so that a step asks
 /// the system for memory only the first time it is run. Used by one thread.
 class Pool {
@@ -47,6 +54,8 @@ class Pool {
   int64_t reserved_bytes() const { return reserved_; }
   int64_t live_blocks() const { return live_blocks_; }
   void reset_peak() { peak_ = live_; }
+  /// From now on no block is given back to the system: a graph holds their addresses.
+  void keep_blocks() { keeps_blocks_ = true; }
 
   struct Holder {
     std::string label;
@@ -67,6 +76,7 @@ class Pool {
   std::map<int64_t, std::vector<void*>> free_;  // by size class
   Storage* live_list_ = nullptr;
   int64_t live_ = 0, peak_ = 0, reserved_ = 0, live_blocks_ = 0;
+  bool keeps_blocks_ = false;
 };
 
 /// The pool that Tensor::empty takes memory from on `device`: the innermost PoolScope of that device, or the

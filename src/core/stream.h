@@ -9,12 +9,14 @@
 namespace mara {
 
 /// An ordered queue of work on a device. On the CPU work is done at once, in the caller's thread and its OpenMP
-/// team; on the meta device it is only counted.
+/// team; on the meta device it is not done at all.
 class Stream {
  public:
-  explicit Stream(Device device) : device_(device) {}
+  explicit Stream(Device device, void* native = nullptr) : device_(device), native_(native) {}
 
   Device device() const { return device_; }
+  /// The backend's own handle; null where there is none.
+  void* native() const { return native_; }
 
   /// Uninitialised memory for `count` elements, valid while the returned object lives.
   template <class T>
@@ -34,10 +36,9 @@ class Stream {
     return Scratch<T>(std::move(storage));
   }
 
-  double counted_flops = 0;  // meta device only
-
  private:
   Device device_;
+  void* native_;
 };
 
 }  // namespace mara

@@ -12,7 +12,14 @@
 
 namespace mara::eval {
 
-Evaluation evaluate(models::Model& model, const Examples& examples, int64_t batch, Device device) {
+void Group::add(const Group& other) {
+  scored += other.scored;
+  right += other.right;
+  loss_sum += other.loss_sum;
+}
+
+Evaluation evaluate(models::Model& model, const Examples& examples, int64_t batch, Device device,
+                    Breakdown* breakdown) {
   const NoGrad no_grad;
   const size_t length = static_cast<size_t>(examples.length);
   Evaluation out;
@@ -33,11 +40,21 @@ Evaluation evaluate(models::Model& model, const Examples& examples, int64_t batc
     const ops::CrossEntropy result = model.loss(on_device, {.ids = on_device.ids}, true);
     loss += result.sum.item();
     const std::vector<int32_t> predictions = result.predictions.to_host_i32();
-    const std::vector<double> token_loss = examples.bytes ? result.token_loss.to_host() : std::vector<double>();
+    const bool each_loss = examples.bytes || breakdown != nullptr;
+    const std::vector<double> token_loss = each_loss ? result.token_loss.to_host() : std::vector<double>();
     for (size_t i = 0; i < targets.size(); ++i) {
       if (targets[i] == kernels::kIgnoredTarget) continue;
       ++out.scored;
       right += predictions[i] == targets[i];
+      if (breakdown != nullptr) {
+        const Group one{.scored = 1, .right = predictions[i] == targets[i], .loss_sum = token_loss[i]};
+        const int64_t position = static_cast<int64_t>(i % length);
+        breakdown->by_position[position].add(one);
+        if (examples.distance) {
+          const auto example = std::span<const int32_t>(ids).subspan(i - i % length, length);
+          breakdown->by_distance[examples.distance(example, position)].add(one);
+        }
+      }
       const int64_t bytes = examples.bytes ? examples.bytes(targets[i]) : 0;
       if (bytes == 0) continue;
       out.bytes += bytes;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,6 +19,8 @@ struct Examples {
   std::function<void(int64_t index, std::span<int32_t> ids, std::span<int32_t> targets)> example;
   /// Bytes of a token's text, 0 for tokens that are not text. Null where no token is.
   std::function<int64_t(int32_t token)> bytes = nullptr;
+  /// How far back the answer to a scored position is, see tasks::Task. Null where that has no meaning.
+  std::function<int64_t(std::span<const int32_t> ids, int64_t position)> distance = nullptr;
 };
 
 struct Evaluation {
@@ -32,8 +35,26 @@ struct Evaluation {
   double perplexity() const { return std::exp(loss); }  // per token
 };
 
-/// Runs the model on all examples, `batch` at a time, without recording.
-Evaluation evaluate(models::Model& model, const Examples& examples, int64_t batch, Device device);
+/// Scored positions that have something in common.
+struct Group {
+  int64_t scored = 0, right = 0;
+  double loss_sum = 0;  // nats
+
+  double accuracy() const { return static_cast<double>(right) / static_cast<double>(scored); }
+  double loss() const { return loss_sum / static_cast<double>(scored); }
+  void add(const Group& other);
+};
+using Groups = std::map<int64_t, Group>;
+
+/// Where in an example a model is right.
+struct Breakdown {
+  Groups by_position;  // 0-based
+  Groups by_distance;  // of the answer; empty where that has no meaning
+};
+
+/// Runs the model on all examples, `batch` at a time, without recording. Also fills `breakdown`, if given.
+Evaluation evaluate(models::Model& model, const Examples& examples, int64_t batch, Device device,
+                    Breakdown* breakdown = nullptr);
 
 /// "accuracy 98.20 %", of text "2.312 bits per byte".
 std::string quality_text(const Evaluation& evaluation);

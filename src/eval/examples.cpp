@@ -10,9 +10,9 @@ namespace mara::eval {
 Examples task_examples(const tasks::Task& task, tasks::Split split, int64_t count) {
   return {.count = count,
           .length = task.length(),
-          .example = [&task, split](int64_t index, std::span<int32_t> ids, std::span<int32_t> targets) {
-            task.example(split, index, ids, targets);
-          }};
+          .example = [&task, split](int64_t index, std::span<int32_t> ids,
+                                    std::span<int32_t> targets) { task.example(split, index, ids, targets); },
+          .distance = [&task](std::span<const int32_t> ids, int64_t position) { return task.distance(ids, position); }};
 }
 
 Examples text_examples(const data::TokenSource& source, const data::Tokenizer& tokenizer, const Windows& windows) {

@@ -41,7 +41,7 @@ void hash_range(const File& file, ByteRange range, std::vector<char>& piece, Xxh
 }
 
 uint64_t hash_guarded(const File& file, int64_t length, const std::vector<ByteRange>& excluded) {
-  std::vector<char> piece(static_cast<size_t>(kPiece));
+  std::vector<char> piece(static_cast<size_t>(std::min(length, kPiece)));
   Xxh3 hash;
   int64_t at = kGuardBytes;
   for (const ByteRange& range : excluded) {

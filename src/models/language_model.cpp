@@ -6,6 +6,7 @@
 #include "ops/dropout.h"
 #include "ops/elementwise.h"
 #include "ops/matmul.h"
+#include "ops/shape_ops.h"
 
 namespace mara::models {
 namespace {
@@ -80,14 +81,22 @@ LanguageModel::LanguageModel(const LanguageModelOptions& options, const ModelSet
   if (!options.tie_head) head_ = &param("head", {padded, options.width}, init);
 }
 
+Tensor LanguageModel::embed(const Tensor& ids, int64_t position) const {
+  const Tensor x = embedding_->forward(ids);
+  return positions_ == nullptr ? x : ops::add(x, positions_->value().narrow(position, ids.size(1)));
+}
+
+std::string LanguageModel::block_name(size_t i) const {
+  return "block " + std::to_string(i) + ": " + options_.mixer.kind;
+}
+
 Tensor LanguageModel::hidden(const Tensor& ids, const nn::Context& context) {
   MARA_CHECK(ids.rank() == 2 && ids.size(1) <= length_, "language_model: ids (B, L) with L up to ", length_,
              " are required, got ", ids.shape());
-  Tensor x = embedding_->forward(ids);
-  if (positions_ != nullptr) x = ops::add(x, positions_->value().narrow(0, ids.size(1)));
+  Tensor x = embed(ids, 0);
   if (context.training) x = ops::dropout(x, options_.embedding_dropout);
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    const ErrorContext frame("block " + std::to_string(i) + ": " + options_.mixer.kind);
+    const ErrorContext frame(block_name(i));
     const nn::Block& block = *blocks_[i];
     if (context.recompute_blocks) {
       x = recompute([&block, context](const Inputs& inputs) { return block.forward(inputs[0], context); }, {x});
@@ -106,6 +115,34 @@ ops::CrossEntropy LanguageModel::loss(const Batch& batch, const nn::Context& con
 
 Tensor LanguageModel::logits(const Tensor& ids, const nn::Context& context) {
   return ops::linear(hidden(ids, context), head());
+}
+
+Generation LanguageModel::start(int64_t batch, int64_t max_length) const {
+  MARA_CHECK(max_length <= length_, "language_model: sequences of at most ", length_,
+             " tokens, the length it was made for, are required, got ", max_length);
+  const NoGrad no_grad;
+  Generation out{.batch = batch, .max_length = max_length};
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const ErrorContext frame(block_name(i));
+    out.mixers.push_back(blocks_[i]->start(batch, max_length));
+  }
+  return out;
+}
+
+Tensor LanguageModel::prefill(const Tensor& ids, Generation& generation) const {
+  MARA_CHECK(ids.rank() == 2 && ids.size(0) == generation.batch && ids.size(1) >= 1 &&
+                 generation.length + ids.size(1) <= generation.max_length,
+             "language_model: ids (", generation.batch, ", T) with T from 1 to ",
+             generation.max_length - generation.length, " are required, got ", ids.shape());
+  const NoGrad no_grad;
+  Tensor x = embed(ids, generation.length);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const ErrorContext frame(block_name(i));
+    x = blocks_[i]->prefill(x, *generation.mixers[i]);
+  }
+  generation.length += ids.size(1);
+  const Tensor last = ops::contiguous(ops::slice(x, 1, ids.size(1) - 1, 1));
+  return ops::linear(norm_->forward(last), head()).reshape({ids.size(0), head().size(0)});
 }
 
 }  // namespace mara::models

@@ -39,10 +39,14 @@ class LanguageModel : public Model {
 
   ops::CrossEntropy loss(const Batch& batch, const nn::Context& context, bool predictions) override;
   Tensor logits(const Tensor& ids, const nn::Context& context) override;
+  Generation start(int64_t batch, int64_t max_length) const override;
+  Tensor prefill(const Tensor& ids, Generation& generation) const override;
   std::string tied() const override { return head_ == nullptr ? "head=embedding.table" : ""; }
 
  private:
+  Tensor embed(const Tensor& ids, int64_t position) const;       // (B, L), the first at `position` -> (B, L, D)
   Tensor hidden(const Tensor& ids, const nn::Context& context);  // (B, L) -> (B, L, D), after the last norm
+  std::string block_name(size_t i) const;                        // for errors
   const Tensor& head() const { return head_ != nullptr ? head_->value() : embedding_->table(); }
 
   LanguageModelOptions options_;

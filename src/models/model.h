@@ -3,10 +3,11 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "config/fields.h"
 #include "nn/context.h"
-#include "nn/module.h"
+#include "nn/mixer.h"
 #include "ops/loss.h"
 
 namespace mara::models {
@@ -28,12 +29,32 @@ struct Precision {
   Dtype residual_dtype() const;
 };
 
+/// Where sequences that are being generated stand.
+struct Generation {
+  int64_t batch = 0, max_length = 0;
+  int64_t length = 0;                                   // positions read
+  std::vector<std::unique_ptr<nn::MixerState>> mixers;  // one per application of a mixer
+};
+
 class Model : public nn::Module {
  public:
   /// Sum of the token losses, their count, and predictions if asked for.
   virtual ops::CrossEntropy loss(const Batch& batch, const nn::Context& context, bool predictions) = 0;
   /// (B, L) ids -> (B, L, padded vocabulary) in the compute dtype.
   virtual Tensor logits(const Tensor& ids, const nn::Context& context) = 0;
+
+  /// For generating, position by position: `batch` empty sequences that will have at most `max_length` tokens. Weights
+  /// must stay as they are while it is used. Throws Error for models that are not causal or not made for this length,
+  /// and for kinds that do not override these two.
+  virtual Generation start(int64_t batch, int64_t max_length) const;
+  /// Reads the next T >= 1 tokens of every sequence, (B, T) ids, and gives the logits after the last of them: (B,
+  /// padded vocabulary), what logits() gives at that position. Nothing is recorded.
+  virtual Tensor prefill(const Tensor& ids, Generation& generation) const;
+  /// The same for one token each, (B) ids.
+  Tensor step(const Tensor& ids, Generation& generation) const {
+    return prefill(ids.reshape({ids.numel(), 1}), generation);
+  }
+
   /// "alias=parameter": what other software knows under a name of its own and is another parameter here; "" if nothing.
   virtual std::string tied() const { return ""; }
 };

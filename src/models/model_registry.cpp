@@ -1,5 +1,7 @@
 // Every model family, one line each.
 
+#include <stdexcept>
+
 #include "models/language_model.h"
 #include "models/model.h"
 
@@ -21,6 +23,13 @@ constexpr Entry kModels[] = {
 };
 
 }  // namespace
+
+Generation Model::start(int64_t, int64_t) const {
+  throw Error("generating: this kind of model cannot go on token by token; use one of another kind");
+}
+Tensor Model::prefill(const Tensor&, Generation&) const {
+  throw std::logic_error("internal error: a model that starts must also go on");
+}
 
 void ModelConfig::fields(config::Fields& f, const ModelSetup& setup) {
   std::vector<std::string> kinds;

@@ -16,13 +16,18 @@ struct AttentionOptions : MixerOptions {
 };
 
 /// Multi-head softmax attention (Vaswani et al., 1706.03762): one projection to packed queries, keys and values,
-/// optional rotary positions, tiled attention, output projection.
+/// optional rotary positions, tiled attention, output projection. Generating keeps keys and values: O(t) work for
+/// position t, and 2 L D numbers per sequence.
 class Attention : public SequenceMixer {
  public:
   Attention(const AttentionOptions& options, const MixerSetup& setup);
   Tensor forward(const Tensor& x, const Context& context) override;
+  std::unique_ptr<MixerState> start(int64_t batch, int64_t max_length) const override;
+  Tensor prefill(const Tensor& x, MixerState& state) const override;
 
  private:
+  Tensor project(const Tensor& x, int64_t position) const;  // (B, T, D) -> (B, T, 3 D), turned
+
   AttentionOptions options_;
   MixerSetup setup_;
   Linear &in_proj_, &out_proj_;

@@ -16,13 +16,18 @@ Block::Block(std::unique_ptr<SequenceMixer> mixer, std::unique_ptr<Mlp> mlp, con
 }
 
 Tensor Block::forward(const Tensor& x, const Context& context) const {
-  const Tensor mixed = add_branch(x, mixer_->forward(norm1_->forward(x), context), context);
-  if (mlp_ == nullptr) return mixed;
-  return add_branch(mixed, mlp_->forward(norm2_->forward(mixed), context), context);
+  return add_branches(x, mixer_->forward(norm1_->forward(x), context), context);
 }
 
-Tensor Block::add_branch(const Tensor& x, const Tensor& branch, const Context& context) const {
-  return ops::add(x, context.training ? ops::dropout(branch, dropout_) : branch);
+Tensor Block::prefill(const Tensor& x, MixerState& state) const {
+  return add_branches(x, mixer_->prefill(norm1_->forward(x), state), {});
+}
+
+Tensor Block::add_branches(const Tensor& x, const Tensor& mixed, const Context& context) const {
+  const auto dropped = [&](const Tensor& branch) { return context.training ? ops::dropout(branch, dropout_) : branch; };
+  if (mlp_ == nullptr) return ops::add(x, dropped(mixed));
+  const auto [y, normed] = norm2_->add_forward(x, dropped(mixed));
+  return ops::add(y, dropped(mlp_->forward(normed, context)));
 }
 
 }  // namespace mara::nn

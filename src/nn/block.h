@@ -18,8 +18,14 @@ class Block : public Module {
 
   Tensor forward(const Tensor& x, const Context& context) const;
 
+  /// As SequenceMixer's.
+  std::unique_ptr<MixerState> start(int64_t batch, int64_t max_length) const {
+    return mixer_->start(batch, max_length);
+  }
+  Tensor prefill(const Tensor& x, MixerState& state) const;
+
  private:
-  Tensor add_branch(const Tensor& x, const Tensor& branch, const Context& context) const;
+  Tensor add_branches(const Tensor& x, const Tensor& mixed, const Context& context) const;
 
   double dropout_;
   Norm *norm1_, *norm2_ = nullptr;

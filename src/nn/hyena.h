@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "nn/implicit_filter.h"
 #include "nn/mixer.h"
 
@@ -27,12 +29,21 @@ struct HyenaOptions : MixerOptions {
 /// are fused into the convolution where nothing stands between them. Models that are not causal add a second filter
 /// for later positions (lag -(j+1) has tap j); the short convolution stays causal. `blocks` cuts the sequence into
 /// pieces that are mixed on their own.
+/// Generating keeps the gated inputs of each long convolution and its taps, and the short convolution's last inputs:
+/// O(N t W) work for position t, and (N - 1) L W numbers per sequence. The skip is part of tap 0.
 class Hyena : public SequenceMixer {
  public:
   Hyena(const HyenaOptions& options, const MixerSetup& setup);
   Tensor forward(const Tensor& x, const Context& context) override;
+  std::unique_ptr<MixerState> start(int64_t batch, int64_t max_length) const override;
+  Tensor prefill(const Tensor& x, MixerState& state) const override;
 
  private:
+  /// Long convolution o of v * gate, times gate_out if defined; all (W, B, L).
+  using Convolution = std::function<Tensor(int64_t o, const Tensor& v, const Tensor& gate, const Tensor& gate_out)>;
+  /// From the projections ((N + 1) W, B, L) to the input (W, B, L) of the last one.
+  Tensor mix(const Tensor& projected, const Convolution& convolve) const;
+
   HyenaOptions options_;
   MixerSetup setup_;
   int64_t width_;  // W

@@ -19,9 +19,12 @@ class Linear : public Module {
   Tensor forward_to_channels(const Tensor& x) const;    // (B, L, in) -> (out, B, L)
   Tensor forward_from_channels(const Tensor& u) const;  // (in, B, L) -> (B, L, out)
 
- private:
-  Tensor bias() const { return bias_ != nullptr ? bias_->value() : Tensor(); }
+  Tensor weight() const { return weight_.value(); }
+  Tensor bias() const { return bias_ != nullptr ? bias_->value() : Tensor(); }  // undefined if there is none
+  Dtype dtype() const { return weight_.value().dtype(); }                       // of inputs and outputs
+  Device device() const { return weight_.value().device(); }
 
+ private:
   Parameter& weight_;
   Parameter* bias_ = nullptr;
 };

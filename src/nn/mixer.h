@@ -20,10 +20,31 @@ struct MixerSetup {
   double rotary_base = 0;    // 0: no rotary positions
 };
 
+/// What a mixer remembers of the positions it has read. It belongs to the call site: a block that is applied R times
+/// to a sequence has R states.
+class MixerState {
+ public:
+  virtual ~MixerState() = default;
+  /// Goes on independently of this one.
+  virtual std::unique_ptr<MixerState> clone() const = 0;
+};
+
 /// (B, L, D) -> (B, L, D) in the compute dtype, L <= max_length.
 class SequenceMixer : public Module {
  public:
   virtual Tensor forward(const Tensor& x, const Context& context) = 0;
+
+  /// For generating, position by position: an empty state of B = batch sequences that will have at most `max_length`
+  /// positions. Weights must stay as they are while it is used. Throws Error where an output depends on later
+  /// positions, and for kinds that do not override these two. Neither is differentiable: call them under NoGrad.
+  virtual std::unique_ptr<MixerState> start(int64_t batch, int64_t max_length) const;
+  /// The next T >= 1 positions (B, T, D) of every sequence; gives what forward gives at these positions. A prompt may
+  /// come in any pieces.
+  virtual Tensor prefill(const Tensor& x, MixerState& state) const;
+  /// The next position alone: (B, D) -> (B, D).
+  Tensor step(const Tensor& x, MixerState& state) const {
+    return prefill(x.reshape({x.size(0), 1, x.size(1)}), state).reshape(x.shape());
+  }
 };
 
 /// A kind's own options: they bind themselves, with the rules between them and the model around, and make the mixer.

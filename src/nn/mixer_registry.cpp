@@ -1,5 +1,7 @@
 // Every mixer, one line each.
 
+#include <stdexcept>
+
 #include "nn/attention.h"
 #include "nn/hyena.h"
 #include "nn/mixer.h"
@@ -35,6 +37,13 @@ void MixerConfig::fields(config::Fields& f, const MixerSetup& setup) {
     bound = name;
     options->fields(f, setup);
   });
+}
+
+std::unique_ptr<MixerState> SequenceMixer::start(int64_t, int64_t) const {
+  throw Error("generating: this kind of mixer cannot go on position by position; use one of another kind");
+}
+Tensor SequenceMixer::prefill(const Tensor&, MixerState&) const {
+  throw std::logic_error("internal error: a mixer that starts must also go on");
 }
 
 void refuse_segments_and_mask(const char* mixer, const Context& context) {

@@ -4,6 +4,7 @@
 
 #include "ops/dropout.h"
 #include "ops/elementwise.h"
+#include "ops/matmul.h"
 
 namespace mara::nn {
 namespace {
@@ -31,10 +32,13 @@ Mlp::Mlp(const MlpConfig& config, int64_t width, double init_std, double output_
 }
 
 Tensor Mlp::forward(const Tensor& x, const Context& context) const {
-  Tensor hidden = in_.forward(x);
-  hidden = value_ != nullptr ? ops::mul(ops::silu(hidden), value_->forward(x)) : ops::gelu_tanh(hidden);
-  if (context.training) hidden = ops::dropout(hidden, dropout_);
-  return out_->forward(hidden);
+  const double dropped = context.training ? dropout_ : 0;
+  if (value_ == nullptr && dropped == 0) {
+    return ops::mlp(x, in_.weight(), in_.bias(), out_->weight(), out_->bias(), kernels::Unary::gelu_tanh);
+  }
+  const Tensor inner = in_.forward(x);
+  const Tensor hidden = value_ != nullptr ? ops::mul(ops::silu(inner), value_->forward(x)) : ops::gelu_tanh(inner);
+  return out_->forward(ops::dropout(hidden, dropped));
 }
 
 }  // namespace mara::nn

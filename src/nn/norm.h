@@ -4,6 +4,7 @@
 #include <string>
 
 #include "nn/module.h"
+#include "ops/norm.h"
 
 namespace mara::nn {
 
@@ -11,6 +12,8 @@ namespace mara::nn {
 class Norm : public Module {
  public:
   virtual Tensor forward(const Tensor& x) const = 0;
+  /// x + branch and forward(x + branch), in one pass.
+  virtual ops::SumAndNorm add_forward(const Tensor& x, const Tensor& branch) const = 0;
 };
 
 /// (x - mean) / sqrt(var + eps) * gain + bias, gain 1 and bias 0 at first.
@@ -18,6 +21,7 @@ class LayerNorm : public Norm {
  public:
   LayerNorm(int64_t width, Dtype out, double eps = 1e-5);
   Tensor forward(const Tensor& x) const override;
+  ops::SumAndNorm add_forward(const Tensor& x, const Tensor& branch) const override;
 
  private:
   Parameter &gain_, &bias_;
@@ -30,6 +34,7 @@ class RMSNorm : public Norm {
  public:
   RMSNorm(int64_t width, Dtype out, double eps = 1e-5);
   Tensor forward(const Tensor& x) const override;
+  ops::SumAndNorm add_forward(const Tensor& x, const Tensor& branch) const override;
 
  private:
   Parameter& gain_;

@@ -64,11 +64,11 @@ Tensor attention_composed(const Tensor& qkv, int64_t heads, bool causal) {
   return contiguous(permute(mixed, {0, 2, 1, 3})).reshape({batch, length, heads * size});
 }
 
-Tensor rotary(const Tensor& qkv, int64_t heads, int64_t rotary_dim, double base) {
+Tensor rotary(const Tensor& qkv, int64_t heads, int64_t rotary_dim, double base, int64_t first) {
   const int64_t size = head_size("rotary", qkv, heads);
   MARA_CHECK(rotary_dim >= 2 && rotary_dim % 2 == 0 && rotary_dim <= size,
              "rotary: an even number of rotated entries up to the head size ", size, " is required, got ", rotary_dim);
-  kernels::Rotary args{.heads = heads, .rotary_dim = rotary_dim, .base = base};
+  kernels::Rotary args{.heads = heads, .rotary_dim = rotary_dim, .base = base, .first_position = first};
   Tensor y = Tensor::empty_like(qkv);
   args.x = qkv.view();
   args.y = y.view();

@@ -13,7 +13,7 @@ Tensor attention(const Tensor& qkv, int64_t heads, bool causal);
 Tensor attention_composed(const Tensor& qkv, int64_t heads, bool causal);
 
 /// Rotary position encoding (Su et al., 2104.09864) of the first `rotary_dim` entries of each query and key head, in
-/// interleaved pairs (2i, 2i+1) turned by position * base^(-2i / rotary_dim). Saves nothing.
-Tensor rotary(const Tensor& qkv, int64_t heads, int64_t rotary_dim, double base);
+/// interleaved pairs (2i, 2i+1) turned by position * base^(-2i / rotary_dim), positions from `first` on. Saves nothing.
+Tensor rotary(const Tensor& qkv, int64_t heads, int64_t rotary_dim, double base, int64_t first = 0);
 
 }  // namespace mara::ops

@@ -61,7 +61,11 @@ Tensor add(const Tensor& a, const Tensor& b) {
   Tensor y = Tensor::empty_like(a);
   auto [k, stream] = kernels::on(a.device());
   k.add(stream, {.a = a.view(), .b = b.view(), .y = y.view()});
-  return record("add", {a, b}, y, [b_shape = b.shape()](const Tensor& dy, Grads& g) {
+  return record_add(a, b, y);
+}
+
+Tensor record_add(const Tensor& a, const Tensor& b, const Tensor& sum) {
+  return record("add", {a, b}, sum, [b_shape = b.shape()](const Tensor& dy, Grads& g) {
     if (g.wants(0)) g.add(0, dy);
     if (g.wants(1)) add_broadcast_grad(g, 1, dy, b_shape);
   });

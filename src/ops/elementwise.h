@@ -24,6 +24,8 @@ inline Tensor reciprocal(const Tensor& x) { return unary(Unary::reciprocal, x); 
 /// y = a + b, with b broadcast over a's leading axes if its shape is a suffix of a's. y has a's shape and dtype; b
 /// may have another floating dtype (a bf16 branch added to an f32 residual). Saves nothing.
 Tensor add(const Tensor& a, const Tensor& b);
+/// Records `sum` as add(a, b) would: for ops whose kernel makes it on the way.
+Tensor record_add(const Tensor& a, const Tensor& b, const Tensor& sum);
 /// y = a * b, broadcast and dtypes as in add. Saves a and b.
 Tensor mul(const Tensor& a, const Tensor& b);
 /// y = factor * x. Saves nothing.

@@ -123,6 +123,53 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   });
 }
 
+Tensor mlp(const Tensor& x, const Tensor& in, const Tensor& in_bias, const Tensor& out, const Tensor& out_bias,
+           kernels::Unary function) {
+  using kernels::Epilogue;
+  const int64_t width = x.size(-1), hidden_width = in.size(0), out_width = out.size(0);
+  MARA_CHECK(width > 0 && hidden_width > 0,
+             "mlp: an input and a hidden layer with at least one feature are required, got ", x.shape(), " and ",
+             in.shape());
+  check_linear("mlp", x, width, in, in_bias);
+  Shape shape = x.shape();
+  shape[x.rank() - 1] = hidden_width;
+  const Tensor hidden = Tensor::empty(shape, x.dtype(), x.device());
+  check_linear("mlp", hidden, hidden_width, out, out_bias);
+  shape[x.rank() - 1] = out_width;
+  const Tensor y = Tensor::empty(shape, x.dtype(), x.device());
+  const Tensor pre = will_record({x, in, in_bias, out, out_bias}) ? Tensor::empty_like(hidden) : Tensor();
+
+  const int64_t rows = x.numel() / width;
+  const View w1 = matrix(in.view(), hidden_width, width), w2 = matrix(out.view(), out_width, hidden_width);
+  const auto of_rows = [rows](const Tensor& t) { return matrix(t.view(), rows, t.size(-1)); };
+  auto [k, stream] = kernels::on(x.device());
+  k.matmul(stream, {.a = of_rows(x),
+                    .b = transposed(w1),
+                    .c = of_rows(hidden),
+                    .col_bias = in_bias.view(),
+                    .epilogue = Epilogue::activation,
+                    .function = function,
+                    .pre = pre.defined() ? of_rows(pre) : View()});
+  multiply(x.device(), of_rows(hidden), transposed(w2), of_rows(y), false, {.col = out_bias.view()});
+  return record("mlp", {x, in, in_bias, out, out_bias}, y, [=](const Tensor& dy, Grads& g) {
+    const View d = of_rows(dy);
+    multiply_into(g, 3, out, transposed(d), of_rows(hidden));
+    add_bias_grad(g, 4, out_bias, dy, {1, rows, out_width});
+    if (!g.wants(0) && !g.wants(1) && !g.wants(2)) return;
+    const Tensor dpre = Tensor::empty_like(pre);
+    auto [k, stream] = kernels::on(x.device());
+    k.matmul(stream, {.a = d,
+                      .b = w2,
+                      .c = of_rows(dpre),
+                      .epilogue = Epilogue::activation_gradient,
+                      .function = function,
+                      .pre = of_rows(pre)});
+    multiply_into(g, 0, x, of_rows(dpre), w1);
+    multiply_into(g, 1, in, transposed(of_rows(dpre)), of_rows(x));
+    add_bias_grad(g, 2, in_bias, dpre, {1, rows, hidden_width});
+  });
+}
+
 Tensor linear_to_channels(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   MARA_CHECK(x.rank() == 3, "linear_to_channels: input must be (B, L, D), got ", x.shape());
   const int64_t width = x.size(2), channels = weight.size(0), rows = x.size(0) * x.size(1);

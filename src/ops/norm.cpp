@@ -1,6 +1,7 @@
 #include "ops/norm.h"
 
 #include "kernels/kernels.h"
+#include "ops/elementwise.h"
 #include "ops/grad_target.h"
 
 namespace mara::ops {
@@ -20,70 +21,118 @@ void check_vector(const char* op, const char* name, const Tensor& vector, const 
              vector.dtype());
 }
 
-}  // namespace
+void check_branch(const char* op, const Tensor& x, const Tensor& branch) {
+  MARA_CHECK(branch.shape() == x.shape() && is_float(branch.dtype()) && branch.contiguous(), op,
+             ": branch must be contiguous floating ", x.shape(), ", got ", branch.shape(), " ", branch.dtype());
+}
 
-Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias, double eps, Dtype out) {
-  check_input("layer_norm", x);
-  check_vector("layer_norm", "gain", gain, x);
-  check_vector("layer_norm", "bias", bias, x);
-  const Tensor flat = rows(x).detach();
+// An optional tensor as rows.
+View row_view(const Tensor& x) { return x.defined() ? rows(x).view() : View{}; }
+
+View row_view(View v, const Tensor& like) {
+  v.shape = like.shape();
+  v.stride = like.strides();
+  return v;
+}
+
+// What is normalised: x, or a new tensor that the kernel writes x + branch to.
+Tensor stream_after(const Tensor& x, const Tensor& branch) { return branch.defined() ? Tensor::empty_like(x) : x; }
+
+// Without a branch the sum is x.
+SumAndNorm run_layer_norm(const char* op, const Tensor& x, const Tensor& branch, const Tensor& gain, const Tensor& bias,
+                          double eps, Dtype out) {
+  check_input(op, x);
+  check_vector(op, "gain", gain, x);
+  check_vector(op, "bias", bias, x);
+  Tensor sum = stream_after(x, branch);
+  const Tensor flat = rows(sum).detach();
   Tensor y = Tensor::empty(x.shape(), out, x.device());
   Tensor mean = Tensor::empty({flat.size(0)}, compute_dtype(x.dtype()), x.device());
   Tensor rstd = Tensor::empty_like(mean);
   auto [k, stream] = kernels::on(x.device());
-  k.layer_norm_forward(stream, {.x = flat.view(),
+  k.layer_norm_forward(stream, {.x = row_view(x),
                                 .gain = gain.view(),
                                 .bias = bias.view(),
-                                .y = rows(y).view(),
+                                .y = row_view(y),
                                 .mean = mean.view(),
                                 .rstd = rstd.view(),
-                                .eps = eps});
-  return record("layer_norm", {x, gain, bias}, y, [=](const Tensor& dy, Grads& g) {
-    GradTarget dx(g, 0, x);
+                                .eps = eps,
+                                .branch = row_view(branch),
+                                .sum = branch.defined() ? flat.view() : View{}});
+  if (branch.defined()) sum = record_add(x, branch, sum);
+  y = record("layer_norm", {sum, gain, bias}, y, [=](const Tensor& dy, Grads& g) {
+    GradTarget dx(g, 0, sum, GradTarget::overwrites_or_adds);
     const Grads::Slot dgain = slot_if_wanted(g, 1, gain), dbias = slot_if_wanted(g, 2, bias);
-    View dx_rows = dx.view();
-    dx_rows.shape = flat.shape();
-    dx_rows.stride = flat.strides();
-    auto [k, stream] = kernels::on(x.device());
-    k.layer_norm_backward(stream, {.dy = rows(dy).view(),
+    auto [k, stream] = kernels::on(sum.device());
+    k.layer_norm_backward(stream, {.dy = row_view(dy),
                                    .x = flat.view(),
                                    .gain = gain.view(),
                                    .mean = mean.view(),
                                    .rstd = rstd.view(),
-                                   .dx = dx_rows,
+                                   .dx = row_view(dx.view(), flat),
                                    .dgain = dgain.dst,
                                    .dbias = dbias.dst,
                                    .accumulate_gain = dgain.accumulate,
-                                   .accumulate_bias = dbias.accumulate});
+                                   .accumulate_bias = dbias.accumulate,
+                                   .accumulate_x = dx.accumulate()});
     dx.commit();
   });
+  return {sum, y};
 }
 
-Tensor rms_norm(const Tensor& x, const Tensor& gain, double eps, Dtype out) {
-  check_input("rms_norm", x);
-  if (gain.defined()) check_vector("rms_norm", "gain", gain, x);
-  const Tensor flat = rows(x).detach();
+SumAndNorm run_rms_norm(const char* op, const Tensor& x, const Tensor& branch, const Tensor& gain, double eps,
+                        Dtype out) {
+  check_input(op, x);
+  if (gain.defined()) check_vector(op, "gain", gain, x);
+  Tensor sum = stream_after(x, branch);
+  const Tensor flat = rows(sum).detach();
   Tensor y = Tensor::empty(x.shape(), out, x.device());
   Tensor rstd = Tensor::empty({flat.size(0)}, compute_dtype(x.dtype()), x.device());
   auto [k, stream] = kernels::on(x.device());
-  k.rms_norm_forward(stream,
-                     {.x = flat.view(), .gain = gain.view(), .y = rows(y).view(), .rstd = rstd.view(), .eps = eps});
-  return record("rms_norm", {x, gain}, y, [=](const Tensor& dy, Grads& g) {
-    GradTarget dx(g, 0, x);
+  k.rms_norm_forward(stream, {.x = row_view(x),
+                              .gain = gain.view(),
+                              .y = row_view(y),
+                              .rstd = rstd.view(),
+                              .eps = eps,
+                              .branch = row_view(branch),
+                              .sum = branch.defined() ? flat.view() : View{}});
+  if (branch.defined()) sum = record_add(x, branch, sum);
+  y = record("rms_norm", {sum, gain}, y, [=](const Tensor& dy, Grads& g) {
+    GradTarget dx(g, 0, sum, GradTarget::overwrites_or_adds);
     const Grads::Slot dgain = slot_if_wanted(g, 1, gain);
-    View dx_rows = dx.view();
-    dx_rows.shape = flat.shape();
-    dx_rows.stride = flat.strides();
-    auto [k, stream] = kernels::on(x.device());
-    k.rms_norm_backward(stream, {.dy = rows(dy).view(),
+    auto [k, stream] = kernels::on(sum.device());
+    k.rms_norm_backward(stream, {.dy = row_view(dy),
                                  .x = flat.view(),
                                  .gain = gain.view(),
                                  .rstd = rstd.view(),
-                                 .dx = dx_rows,
+                                 .dx = row_view(dx.view(), flat),
                                  .dgain = dgain.dst,
-                                 .accumulate_gain = dgain.accumulate});
+                                 .accumulate_gain = dgain.accumulate,
+                                 .accumulate_x = dx.accumulate()});
     dx.commit();
   });
+  return {sum, y};
+}
+
+}  // namespace
+
+Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias, double eps, Dtype out) {
+  return run_layer_norm("layer_norm", x, {}, gain, bias, eps, out).normed;
+}
+
+Tensor rms_norm(const Tensor& x, const Tensor& gain, double eps, Dtype out) {
+  return run_rms_norm("rms_norm", x, {}, gain, eps, out).normed;
+}
+
+SumAndNorm add_layer_norm(const Tensor& x, const Tensor& branch, const Tensor& gain, const Tensor& bias, double eps,
+                          Dtype out) {
+  check_branch("add_layer_norm", x, branch);
+  return run_layer_norm("add_layer_norm", x, branch, gain, bias, eps, out);
+}
+
+SumAndNorm add_rms_norm(const Tensor& x, const Tensor& branch, const Tensor& gain, double eps, Dtype out) {
+  check_branch("add_rms_norm", x, branch);
+  return run_rms_norm("add_rms_norm", x, branch, gain, eps, out);
 }
 
 Tensor softmax(const Tensor& x) {

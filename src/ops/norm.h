@@ -13,6 +13,16 @@ Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias, doubl
 /// x and the statistics.
 Tensor rms_norm(const Tensor& x, const Tensor& gain, double eps, Dtype out);
 
+struct SumAndNorm {
+  Tensor sum, normed;
+};
+
+/// sum = x + branch and normed = layer_norm(sum), or rms_norm(sum), in one pass. branch has the shape of x and any
+/// floating dtype; sum has the dtype of x.
+SumAndNorm add_layer_norm(const Tensor& x, const Tensor& branch, const Tensor& gain, const Tensor& bias, double eps,
+                          Dtype out);
+SumAndNorm add_rms_norm(const Tensor& x, const Tensor& branch, const Tensor& gain, double eps, Dtype out);
+
 /// y = exp(x) / sum exp(x). Saves y.
 Tensor softmax(const Tensor& x);
 

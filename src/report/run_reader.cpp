@@ -167,7 +167,6 @@ Run read_run(const fs::path& folder) {
   run.earlier_attempts = earlier_attempts(folder);
   read_log(folder / "log.txt", run);
   run.recipe = read_text(folder / "recipe.yaml");
-  run.parameters = read_text(folder / "parameters.txt");
   run.samples = read_text(folder / "samples.txt");
   read_settings(run);
   return run;

@@ -17,11 +17,12 @@ struct Run {
   std::string folder;                                                // as it was given
   std::map<std::string, Series> training;                            // by key: loss, lr, grad_norm, ...
   std::map<std::string, std::map<std::string, Series>> evaluations;  // by split and key: valid, loss
-  int64_t earlier_attempts = 0;             // files metrics.<n>.jsonl: steps that were lost when the run was resumed
-  int64_t damaged_lines = 0;                // of metrics.jsonl, an incomplete last one not counted
-  std::string started;                      // "2026-05-04 12:00:00", of the first line of log.txt; empty: unknown
-  std::optional<double> seconds;            // first to last line of log.txt
-  std::string recipe, parameters, samples;  // texts; empty: there is none
+  int64_t earlier_attempts = 0;   // files metrics.<n>.jsonl: steps that were lost when the run was resumed
+  int64_t damaged_lines = 0;      // of metrics.jsonl, an incomplete last one not counted
+  std::string started;            // "2026-05-04 12:00:00", of the first line of log.txt; empty: unknown
+  std::optional<double> seconds;  // first to last line of log.txt
+  std::string recipe, samples;    // texts; empty: there is none
+  std::string parameters;         // a table as text, which follows from the recipe
   std::vector<std::pair<std::string, std::string>> settings;  // the recipe flat: {"optim.lr", "0.002"}
 
   /// Empty where the run has no such values.
@@ -29,9 +30,9 @@ struct Run {
   const Series& of_evaluation(const std::string& split, const std::string& key) const;
 };
 
-/// Reads metrics.jsonl, and recipe.yaml, log.txt, parameters.txt and samples.txt where they are there, of a run that
-/// may still be going on. Keys are taken as they come, unknown ones included; null is NaN. Throws Error for a folder
-/// that is not a run.
+/// Reads metrics.jsonl, and recipe.yaml, log.txt and samples.txt where they are there, of a run that may still be going
+/// on; `parameters` is the caller's to fill, who knows what a recipe means. Keys are taken as they come, unknown ones
+/// included; null is NaN. Throws Error for a folder that is not a run.
 Run read_run(const std::filesystem::path& folder);
 
 }  // namespace mara::report

@@ -1,5 +1,6 @@
 #include "tasks/associative_recall.h"
 
+#include <algorithm>
 #include <cmath>
 #include <unordered_map>
 #include <vector>
@@ -74,6 +75,16 @@ void AssociativeRecall::draw(PhiloxSequence& random, Split split, std::span<int3
   }
   const bool dense = config_.dense_loss && split == Split::train;
   next_token_targets(ids, answer, dense ? length() : 1, targets);
+}
+
+int64_t AssociativeRecall::distance(std::span<const int32_t> ids, int64_t position) const {
+  const int64_t m = config_.num_keys;
+  const auto key_at = [&](int64_t first) { return ids.subspan(static_cast<size_t>(first), static_cast<size_t>(m)); };
+  const std::span<const int32_t> query = key_at(position + 1 - m);
+  for (int64_t first = (pairs() - 1) * (m + 1); first >= 0; first -= m + 1) {
+    if (std::equal(query.begin(), query.end(), key_at(first).begin())) return position - (first + m - 1);
+  }
+  return 0;
 }
 
 }  // namespace mara::tasks

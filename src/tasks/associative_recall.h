@@ -32,6 +32,7 @@ class AssociativeRecall final : public Task {
 
   int64_t vocabulary() const override { return config_.vocab; }
   int64_t length() const override { return pairs() * (config_.num_keys + 1) + 1 + config_.num_keys; }
+  int64_t distance(std::span<const int32_t> ids, int64_t position) const override;
 
  protected:
   void draw(PhiloxSequence& random, Split split, std::span<int32_t> ids, std::span<int32_t> targets) const override;

@@ -46,4 +46,13 @@ void InductionHeads::draw(PhiloxSequence& random, Split split, std::span<int32_t
   next_token_targets(ids, text.back(), dense ? this->length() : config_.copy_length, targets);
 }
 
+// The key is the copy prefix and what has been copied since, so all of a copy is equally far.
+int64_t InductionHeads::distance(std::span<const int32_t> ids, int64_t) const {
+  const int32_t prefix = PromptVocabulary{config_.vocab}.prefix();
+  for (int64_t trigger = config_.length - 1; trigger >= 0; --trigger) {
+    if (ids[static_cast<size_t>(trigger)] == prefix) return config_.length - trigger;
+  }
+  return 0;
+}
+
 }  // namespace mara::tasks

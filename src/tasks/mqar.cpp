@@ -75,4 +75,11 @@ void Mqar::draw(PhiloxSequence& random, Split, std::span<int32_t> ids, std::span
   }
 }
 
+int64_t Mqar::distance(std::span<const int32_t> ids, int64_t position) const {
+  for (int64_t key = 2 * (config_.num_pairs * config_.num_passes - 1); key >= 0; key -= 2) {
+    if (ids[static_cast<size_t>(key)] == ids[static_cast<size_t>(position)]) return position - key;
+  }
+  return 0;
+}
+
 }  // namespace mara::tasks

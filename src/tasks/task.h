@@ -26,6 +26,9 @@ class Task {
   /// Writes ids[L] and targets[L]; targets[t] is what the model should predict at t, kernels::kIgnoredTarget where
   /// nothing is scored. In valid and test only the answer is scored.
   void example(Split split, int64_t index, std::span<int32_t> ids, std::span<int32_t> targets) const;
+  /// How far the answer is from where it is asked for: `position`, where a key to look up ends, minus the place where
+  /// its last earlier occurrence ends. 0 where there is none. Of positions that are scored in valid and test.
+  virtual int64_t distance(std::span<const int32_t> ids, int64_t position) const = 0;
 
  protected:
   explicit Task(uint64_t seed) : seed_(seed) {}

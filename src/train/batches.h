@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "core/staging.h"
 #include "models/model.h"
 #include "train/batch_source.h"
 
@@ -20,6 +21,7 @@ class Batches {
  private:
   std::unique_ptr<BatchSource> source_;
   models::Batch device_batch_;
+  Staging ids_, targets_;
 };
 
 }  // namespace mara::train

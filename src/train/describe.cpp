@@ -6,9 +6,8 @@
 #include <cctype>
 
 #include "core/format.h"
-#include "core/random.h"
-#include "kernels/kernels.h"
-#include "nn/parameter_arena.h"
+#include "kernels/observer.h"
+#include "train/dry_run.h"
 
 namespace mara::train {
 namespace {
@@ -61,37 +60,19 @@ std::string table(const std::vector<Description::Row>& rows) {
 }  // namespace
 
 Description describe(const Recipe& recipe) {
-  Pool pool(kMeta);
-  const models::ModelSetup setup = recipe.model_setup();
-  const std::unique_ptr<models::Model> model = recipe.model.options->make(setup);
+  DryRun run(recipe);
   Description out;
-  model->visit_parameters([&](const std::string& name, const nn::Parameter& parameter) {
+  run.model().visit_parameters([&](const std::string& name, const nn::Parameter& parameter) {
     add_row(parameter.hints().trainable ? out.parameters : out.constants, name, parameter);
   });
-  nn::ParameterArena arena(*model, kMeta, recipe.precision.compute_dtype(), recipe.seed());
-  out.parameter_count = arena.parameter_count();
-  out.weight_bytes = arena.memory_bytes();
-  out.optimizer_bytes = optim::make_optimizer(recipe.optim, arena)->memory_bytes();
-
-  const int64_t rows = recipe.train.micro_batch_size();
-  const Tensor ids = Tensor::empty({rows, setup.length}, Dtype::i32, kMeta);
-  Stream& stream = kernels::on(kMeta).stream;
-  stream.counted_flops = 0;
-  {
-    const PoolScope scope(pool);
-    RandomStream random{.seed = recipe.seed()};
-    const RandomScope random_scope(random);
-    Tape tape;
-    ops::CrossEntropy loss;
-    {
-      const Recording recording(tape);
-      loss = model->loss({ids, ids},
-                         {.ids = ids, .training = true, .recompute_blocks = recipe.train.recompute == "block"}, false);
-    }
-    tape.backward(loss.sum);
-  }
-  out.activation_bytes = pool.peak_bytes();
-  out.flops_per_token = stream.counted_flops / static_cast<double>(ids.numel());
+  out.parameter_count = run.arena().parameter_count();
+  out.weight_bytes = run.arena().memory_bytes();
+  out.optimizer_bytes = run.optimizer().memory_bytes();
+  kernels::FlopCounter counter;
+  const kernels::ObserverScope scope(counter);
+  const int64_t tokens = run.micro_step(true);
+  out.activation_bytes = run.peak_bytes();
+  out.flops_per_token = counter.flops / static_cast<double>(tokens);
   return out;
 }
 

@@ -23,6 +23,8 @@ void TrainConfig::fields(config::Fields& f) {
           config::at_least(0));
   f.field("recompute", recompute, "`block`: save only each block's input, run blocks again in backward",
           config::one_of({"none", "block"}));
+  f.field("capture", capture, "`step`: from its third run on a step is one launch of a captured graph, on a GPU",
+          config::one_of({"step", "off"}));
   f.field("max_skipped", max_skipped, "stop after so many steps in a row without a finite loss and gradient",
           config::at_least(1));
   f.optional_group("stop_when", stop_when, "end early");

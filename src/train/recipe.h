@@ -31,6 +31,7 @@ struct TrainConfig {
   int64_t batch = 32;
   int64_t micro_batch = 0;
   std::string recompute = "none";
+  std::string capture = "step";
   int64_t max_skipped = 10;
   std::optional<StopConfig> stop_when;
   void fields(config::Fields& f);

@@ -51,7 +51,8 @@ void check_same_run(const Recipe& recipe, const checkpoint::Checkpoint& from) {
   for (const config::KeyValue& field : config::values(recipe)) {
     pairs.try_emplace(field.key, "none", "").first->second.second = field.value;
   }
-  std::vector<std::string> free{"run.name", "eval.", "checkpoint.", "log.", "train.max_skipped", "train.stop_when."};
+  std::vector<std::string> free{"run.name", "eval.", "checkpoint.", "log.", "train.max_skipped", "train.stop_when.",
+                                "train.capture"};
   if (same_rates(stored, recipe, from.step())) free.insert(free.end(), {"train.steps", "schedule."});
   std::string differing;
   for (const auto& [key, values] : pairs) {

@@ -170,4 +170,6 @@ void RunFolder::write(int64_t step, tasks::Split split, const eval::Evaluation& 
   events_->write(step, scalars);
 }
 
+void RunFolder::write_samples(const std::string& text) { write_whole(path_ / "samples.txt", text); }
+
 }  // namespace mara::train

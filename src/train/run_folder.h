@@ -1,5 +1,5 @@
 #pragma once
-// What a run leaves behind: runs/<name>/{recipe.yaml, metrics.jsonl, log.txt, checkpoints/}; with
+// What a run leaves behind: runs/<name>/{recipe.yaml, metrics.jsonl, log.txt, checkpoints/, samples.txt}; with
 // log.tensorboard also events.out.tfevents.*.
 
 #include <cstdint>
@@ -52,6 +52,8 @@ class RunFolder {
   /// One JSON object per line, written through at once.
   void write(const StepMetrics& metrics);
   void write(int64_t step, tasks::Split split, const eval::Evaluation& evaluation);
+  /// What the trained model writes, for the report.
+  void write_samples(const std::string& text);
 
  private:
   explicit RunFolder(const std::filesystem::path& path);  // an existing one

@@ -21,7 +21,6 @@ void Saver::evaluated(int64_t step, const eval::Evaluation& valid) {
 }
 
 void Saver::step(int64_t step) {
-  if (config_.every == 0 || step % config_.every != 0) return;
   if (save(step) || warned_) return;
   warned_ = true;
   log_warning(detail::join({"no checkpoint of step ", step,

@@ -14,7 +14,8 @@ class Saver {
 
   /// An evaluation of the state after this step: what checkpoint.best compares.
   void evaluated(int64_t step, const eval::Evaluation& valid);
-  /// Saves if the step is due. Returns after a copy of the state.
+  bool due(int64_t step) const { return config_.every > 0 && step % config_.every == 0; }
+  /// Saves the state of a step that is due. Returns after a copy of the state.
   void step(int64_t step);
   /// Saves the last state unless that is done, and waits. Throws Failure if it cannot be saved.
   void finish(int64_t step);

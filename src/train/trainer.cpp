@@ -8,12 +8,16 @@
 #include "train/interrupts.h"
 #include "train/progress.h"
 #include "train/resume.h"
+#include "train/samples.h"
 #include "train/saver.h"
 
 namespace mara::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// Steps whose metrics are not read yet while the next one is prepared. A CPU has done a step when it has enqueued it.
+int64_t steps_ahead(Device device) { return device.type == DeviceType::cpu ? 0 : 1; }
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -38,11 +42,12 @@ Trainer::Trainer(const Recipe& recipe, Device device)
       arena_(*model_, device, recipe.precision.compute_dtype(), recipe.seed()),
       optimizer_(optim::make_optimizer(recipe.optim, arena_)),
       batches_(make_batch_source(recipe), recipe.train.batch, device),
-      scalars_(device, {}),
-      report_(device, {}),
+      scalars_(device),
+      report_(device),
       random_{.seed = recipe.seed(), .step = &scalars_.pointer()->step},
       loss_sum_(Tensor::empty({1}, compute_dtype(recipe.precision.compute_dtype()), device)),
-      count_(Tensor::empty_like(loss_sum_)) {}
+      count_(Tensor::empty_like(loss_sum_)),
+      captured_(step_pool_, recipe.train.capture == "step") {}
 
 Outcome Trainer::run(RunFolder& folder) {
   const Clock::time_point start = Clock::now();
@@ -57,28 +62,50 @@ Outcome Trainer::run(RunFolder& folder) {
     const tasks::Split split = batches_.source().last_split();
     outcome.test = evaluate(split, recipe_.eval.test_examples);
     folder.write(position_.step, split, *outcome.test);
+    if (recipe_.data) write_samples(folder, split);
   }
   return outcome;
+}
+
+void Trainer::write_samples(RunFolder& folder, tasks::Split split) const {
+  try {
+    folder.write_samples(sample_texts(recipe_, *model_, batches_.source().examples(split, 0), device_));
+  } catch (const Failure&) {
+    throw;
+  } catch (const Error& error) {
+    log_info(std::string("no samples are written: ") + error.what());
+  }
 }
 
 int Trainer::train(RunFolder& folder) {
   Progress progress(recipe_.train.steps, position_.step);
   Saver saver(recipe_, folder, [this](StateVisitor& visitor) { state(visitor); });
   const Interrupts interrupts;
+  const auto account = [&](int64_t ahead) {  // for all steps but the last `ahead`
+    while (collected_ < position_.step - ahead) {
+      const StepMetrics metrics = collect();
+      folder.write(metrics);
+      progress.step(metrics);
+      count(metrics);
+    }
+  };
+  last_end_ = Clock::now();
   while (!finished() && interrupts.signal() == 0) {
-    const StepMetrics metrics = step(position_.step);
-    folder.write(metrics);
-    progress.step(metrics);
-    count(metrics);
-    if (position_.step % recipe_.eval.every == 0 || position_.step == recipe_.train.steps) {
+    enqueue(position_.step);
+    const bool evaluates = position_.step % recipe_.eval.every == 0 || position_.step == recipe_.train.steps;
+    const bool saves = saver.due(position_.step);
+    account(evaluates || saves ? 0 : steps_ahead(device_));
+    if (evaluates) {
       const eval::Evaluation valid = evaluate(tasks::Split::valid, recipe_.eval.examples);
       folder.write(position_.step, tasks::Split::valid, valid);
       progress.evaluated(position_.step, valid);
       saver.evaluated(position_.step, valid);
       count(valid);
     }
-    saver.step(position_.step);
+    if (saves) saver.step(position_.step);
+    if (evaluates || saves) last_end_ = Clock::now();
   }
+  account(0);
   progress.finish();
   saver.finish(position_.step);
   return interrupts.signal();
@@ -112,44 +139,66 @@ void Position::state(StateVisitor& visitor) {
 }
 
 // The batches need no more than the step.
+void run_state(StateVisitor& visitor, const Recipe& recipe, uint64_t data_hash, const models::Model& model,
+               Position& position, nn::ParameterArena& arena, optim::Optimizer& optimizer) {
+  visitor.same("seed", std::to_string(recipe.seed()));
+  visitor.same("data_hash", io::hash_text(data_hash));
+  visitor.same("tied", model.tied());
+  position.state(visitor);
+  arena.state(visitor);
+  optimizer.state(visitor);
+}
+
 void Trainer::state(StateVisitor& visitor) {
-  visitor.same("seed", std::to_string(recipe_.seed()));
-  visitor.same("data_hash", io::hash_text(batches_.source().data_hash()));
-  visitor.same("tied", model_->tied());
-  position_.state(visitor);
-  arena_.state(visitor);
-  optimizer_->state(visitor);
+  run_state(visitor, recipe_, batches_.source().data_hash(), *model_, position_, arena_, *optimizer_);
 }
 
 void Trainer::resume(const checkpoint::Checkpoint& from) {
   check_same_run(recipe_, from);
   from.load([this](StateVisitor& visitor) { state(visitor); });
+  collected_ = position_.step;
 }
 
 StepMetrics Trainer::step(int64_t step) {
-  const ErrorContext frame("step " + std::to_string(step + 1));
-  const Clock::time_point start = Clock::now();
-  const double lr = recipe_.optim.lr * optim::schedule_factor(recipe_.schedule, step, recipe_.train.steps);
-  scalars_.upload({.step = step, .lr = static_cast<float>(lr)});
-  batches_.upload(step);
-  {
-    const PoolScope pool(step_pool_);
-    const HostReadsForbidden no_reads;
-    arena_.begin_step();
-    random_.next_op = 0;
-    for (int64_t micro = 0; micro * recipe_.train.micro_batch_size() < recipe_.train.batch; ++micro) micro_step(micro);
-    finish_step();
-  }
-  check_empty(step_pool_);
-  position_.step = step + 1;
+  collected_ = step;
+  last_end_ = Clock::now();
+  enqueue(step);
+  return collect();
+}
 
-  const kernels::StepReport report = report_.download();
+double Trainer::lr(int64_t step) const {
+  return recipe_.optim.lr * optim::schedule_factor(recipe_.schedule, step, recipe_.train.steps);
+}
+
+void Trainer::enqueue(int64_t step) {
+  const ErrorContext frame("step " + std::to_string(step + 1));
+  scalars_.upload({.step = step, .lr = static_cast<float>(lr(step))});
+  batches_.upload(step);
+  captured_.run([this] { body(); });
+  check_empty(step_pool_);
+  report_.fetch();
+  position_.step = step + 1;
+}
+
+void Trainer::body() {
+  const PoolScope pool(step_pool_);
+  const HostReadsForbidden no_reads;
+  arena_.begin_step();
+  random_.next_op = 0;
+  for (int64_t micro = 0; micro * recipe_.train.micro_batch_size() < recipe_.train.batch; ++micro) micro_step(micro);
+  finish_step();
+}
+
+StepMetrics Trainer::collect() {
+  const kernels::StepReport report = report_.collect();
+  const double seconds = seconds_since(std::exchange(last_end_, Clock::now()));
+  const int64_t step = collected_++;
   return {.step = step + 1,
-          .loss = loss_sum_.item() / count_.item(),
-          .lr = lr,
+          .loss = report.loss,
+          .lr = lr(step),
           .grad_norm = report.grad_norm,
           .skipped = report.skipped != 0,
-          .tokens_per_second = static_cast<double>(tokens_per_step()) / seconds_since(start),
+          .tokens_per_second = static_cast<double>(tokens_per_step()) / seconds,
           .memory = step_pool_.peak_bytes()};
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 
@@ -7,6 +8,7 @@
 #include "eval/evaluate.h"
 #include "nn/parameter_arena.h"
 #include "train/batches.h"
+#include "train/captured_step.h"
 #include "train/device_value.h"
 #include "train/recipe.h"
 #include "train/run_folder.h"
@@ -33,6 +35,10 @@ struct Position {
   void state(StateVisitor& visitor);
 };
 
+/// Everything a run goes on from, of its parts: what a checkpoint holds.
+void run_state(StateVisitor& visitor, const Recipe& recipe, uint64_t data_hash, const models::Model& model,
+               Position& position, nn::ParameterArena& arena, optim::Optimizer& optimizer);
+
 /// Trains a recipe's model. The order of everything follows from the recipe alone: same recipe, same device type,
 /// same bits, whatever the number of threads.
 class Trainer {
@@ -40,7 +46,7 @@ class Trainer {
   /// Builds model, arena and optimiser. Throws Error for a recipe that cannot run on this device.
   Trainer(const Recipe& recipe, Device device);
 
-  /// Everything a run goes on from.
+  /// See run_state.
   void state(StateVisitor& visitor);
   /// Loads it. Throws Error for a checkpoint of another run or that does not fit.
   void resume(const checkpoint::Checkpoint& from);
@@ -49,8 +55,10 @@ class Trainer {
   /// keep coming out not finite.
   Outcome run(RunFolder& folder);
 
-  /// One optimiser step, 0-based; steps must be taken in order.
+  /// One optimiser step, 0-based; steps must be taken in order. Waits for its end.
   StepMetrics step(int64_t step);
+  /// Whether steps are one launch of a graph each by now.
+  bool replays() const { return captured_.replayed(); }
 
   const nn::ParameterArena& arena() const { return arena_; }
   models::Model& model() { return *model_; }
@@ -58,13 +66,20 @@ class Trainer {
 
  private:
   int train(RunFolder& folder);  // the signal that ended it, or 0
+  void write_samples(RunFolder& folder, tasks::Split split) const;
+  double lr(int64_t step) const;
+  void enqueue(int64_t step);
+  StepMetrics collect();  // of the oldest step that was enqueued
   bool good_enough() const;
   bool finished() const { return position_.step >= recipe_.train.steps || good_enough(); }
   int64_t tokens_per_step() const { return recipe_.train.batch * batches_.source().length(); }
   void count(const StepMetrics& metrics);
   void count(const eval::Evaluation& valid);
+  void body();
   void micro_step(int64_t micro);
   void finish_step();
+
+  using Clock = std::chrono::steady_clock;
 
   Recipe recipe_;
   Position position_;
@@ -78,6 +93,9 @@ class Trainer {
   DeviceValue<kernels::StepReport> report_;
   RandomStream random_;
   Tensor loss_sum_, count_;  // (1) f32 | f64, summed over the micro-batches of a step
+  CapturedStep captured_;
+  int64_t collected_ = 0;         // steps whose metrics have been read
+  Clock::time_point last_end_{};  // of a step
 };
 
 }  // namespace mara::train

@@ -39,6 +39,12 @@ TEST(Document, RefusesWhatIsNotPlain) {
   EXPECT_EQ(parse_error("a: [1, !x [2]]\n"), "x.yaml:1: a[1]: tags (!x) are not supported; write the value alone");
   EXPECT_EQ(parse_error("a:\n  <<: {b: 1}\n"), "x.yaml:2: a.<<: merge keys are not supported; write the keys out");
   EXPECT_EQ(parse_error("a: 1\n---\nb: 2\n"), "x.yaml:2: one document is required, another one starts here");
+  // Without end to the library (found by tests/fuzz/recipe_fuzz.cpp).
+  for (const char* comma : {", a", "&a,", "a: 1\n, b", "[a], b"}) {
+    EXPECT_EQ(parse_error(comma).find("x.yaml:"), 0u) << comma;
+  }
+  EXPECT_EQ(parse_error("{a: 1}\n, b"), "x.yaml:2: not valid YAML: a comma stands outside of brackets");
+  EXPECT_EQ(parse_error("a: 1\n...\n%YAML 9\n"), "x.yaml:3: not valid YAML: bad YAML version: 9");
   EXPECT_EQ(parse_error("[a]: 1\n"), "x.yaml:1: keys must be text, got a list or mapping");
   EXPECT_EQ(parse_error("a: 1\n: 2\n"), "x.yaml:2: a key is required, got nothing");
 }

@@ -35,7 +35,7 @@ TEST(Device, CpuIsAlwaysPresentAndFirst) {
 TEST(Device, AbsentDeviceIsExplained) {
   const std::string message = message_of<Error>([] { runtime({DeviceType::cuda, 1000}); });
   EXPECT_TRUE(message.starts_with("device cuda:1000: ")) << message;
-  EXPECT_TRUE(message.ends_with("use --device cpu")) << message;
+  EXPECT_NE(message.find("--device cpu"), std::string::npos) << message;
 }
 
 }  // namespace

@@ -75,6 +75,45 @@ TEST(Evaluate, DoesNotDependOnTheBatch) {
   EXPECT_NE(evaluate(*model, task_examples(*task, tasks::Split::valid, 40), 40, kCpu).loss, whole.loss);  // control
 }
 
+TEST(Evaluate, BreakdownAddsUp) {
+  const train::Recipe recipe = train::test_recipe("mqar");
+  const std::unique_ptr<tasks::Task> task = recipe.task->make(1);
+  const std::unique_ptr<models::Model> model = recipe.model.options->make(recipe.model_setup());
+  const nn::ParameterArena arena(*model, kCpu, Dtype::f32, 1);
+  const Examples examples = task_examples(*task, tasks::Split::test, 40);
+  Breakdown breakdown;
+  const Evaluation e = evaluate(*model, examples, 7, kCpu, &breakdown);
+  const Evaluation plain = evaluate(*model, examples, 7, kCpu);
+  EXPECT_EQ(e.loss, plain.loss);
+  EXPECT_EQ(e.accuracy, plain.accuracy);
+  for (const Groups& groups : {breakdown.by_position, breakdown.by_distance}) {
+    Group all;
+    for (const auto& [key, group] : groups) all.add(group);
+    EXPECT_EQ(all.scored, e.scored);
+    EXPECT_EQ(all.accuracy(), e.accuracy);
+    EXPECT_NEAR(all.loss(), e.loss, 1e-5);
+    EXPECT_GT(groups.size(), 3u);
+  }
+  // Every key of a group is a place where something is scored, at its distance.
+  Groups positions, distances;
+  std::vector<int32_t> ids(16), targets(16);
+  for (int64_t i = 0; i < 40; ++i) {
+    task->example(tasks::Split::test, i, ids, targets);
+    for (int64_t t = 0; t < 16; ++t) {
+      if (targets[static_cast<size_t>(t)] == kernels::kIgnoredTarget) continue;
+      ++positions[t].scored;
+      ++distances[task->distance(ids, t)].scored;
+    }
+  }
+  const auto counts = [](const Groups& groups) {
+    std::map<int64_t, int64_t> out;
+    for (const auto& [key, group] : groups) out[key] = group.scored;
+    return out;
+  };
+  EXPECT_EQ(counts(breakdown.by_position), counts(positions));
+  EXPECT_EQ(counts(breakdown.by_distance), counts(distances));
+}
+
 TEST(Evaluate, NothingScoredIsNotADivisionByZero) {
   const std::unique_ptr<tasks::Task> task = train::test_recipe("mqar").task->make(1);
   Oracle oracle;

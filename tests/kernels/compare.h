@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "kernels/elementwise.h"
 
 namespace mara {
 
@@ -14,6 +15,14 @@ inline std::vector<Dtype> floating_dtypes(Device device) {
   if (device.type == DeviceType::cuda) return {Dtype::f32, Dtype::bf16};
   return {Dtype::f32, Dtype::bf16, Dtype::f64};
 }
+
+inline constexpr kernels::Unary kFunctions[] = {
+    kernels::Unary::gelu_tanh,    kernels::Unary::gelu,      kernels::Unary::silu, kernels::Unary::relu,
+    kernels::Unary::relu_squared, kernels::Unary::sin,       kernels::Unary::exp,  kernels::Unary::sigmoid,
+    kernels::Unary::abs,          kernels::Unary::reciprocal};
+
+/// What a device computes in at best.
+inline Dtype widest(Device device) { return device.type == DeviceType::cuda ? Dtype::f32 : Dtype::f64; }
 
 /// Error of one operation on numbers near 1: a few roundings of f32 or f64, one of bf16.
 inline double rounding(Dtype dtype) {

@@ -1,4 +1,5 @@
 #include "devices.h"
+#include "kernels/compare.h"
 #include "kernels/kernels.h"
 #include "kernels/threads.h"
 
@@ -93,7 +94,7 @@ class MatmulTest : public OnDevice {
 
 // Every form, at sizes around the kernels' tiles.
 TEST_P(MatmulTest, FormsAndAwkwardSizes) {
-  for (const Dtype dtype : {Dtype::f32, Dtype::f64, Dtype::bf16}) {
+  for (const Dtype dtype : floating_dtypes(device())) {
     for (const bool a_transposed : {false, true}) {
       for (const bool b_transposed : {false, true}) {
         for (const int64_t m : {1, 3, 17, 65, 129}) {
@@ -113,7 +114,7 @@ TEST_P(MatmulTest, FormsAndAwkwardSizes) {
 
 // Long sums into a small output (a weight gradient) are cut along k as well.
 TEST_P(MatmulTest, LongSums) {
-  for (const Dtype dtype : {Dtype::f32, Dtype::f64, Dtype::bf16}) {
+  for (const Dtype dtype : floating_dtypes(device())) {
     for (const bool transposed : {false, true}) {
       Case t{33, 130, 1999};
       t.a_transposed = transposed, t.b_transposed = !transposed, t.dtype = dtype, t.out = compute_dtype(dtype);
@@ -128,13 +129,14 @@ TEST_P(MatmulTest, LongSums) {
 }
 
 TEST_P(MatmulTest, BatchesAndRepeatedOperands) {
-  for (const Dtype dtype : {Dtype::f32, Dtype::f64, Dtype::bf16}) {
+  for (const Dtype dtype : floating_dtypes(device())) {
     for (const auto& [a_repeated, b_repeated] : {std::pair{false, false}, {true, false}, {false, true}}) {
       for (const bool b_transposed : {false, true}) {
-        for (const int64_t m : {5, 70}) {
-          Case t{m, 33, 19, 7};
+        for (const auto& [m, n] : {std::pair{5, 33}, {70, 33}, {5, 1}}) {
+          Case t{m, n, 19, 7};
           t.a_repeated = a_repeated, t.b_repeated = b_repeated, t.b_transposed = b_transposed;
           t.dtype = t.out = dtype;
+          t.accumulate = n == 1 && a_repeated, t.row_bias = t.col_bias = n == 1 && !a_repeated;
           EXPECT_LT(run(t).error(), limit(t)) << to_string(dtype) << a_repeated << b_repeated << b_transposed;
         }
       }
@@ -144,7 +146,7 @@ TEST_P(MatmulTest, BatchesAndRepeatedOperands) {
 
 TEST_P(MatmulTest, BiasesAccumulationAndF32OutputOfBf16) {
   for (const auto& [dtype, out] : {std::pair{Dtype::f32, Dtype::f32},
-                                   {Dtype::f64, Dtype::f64},
+                                   {widest(device()), widest(device())},
                                    {Dtype::bf16, Dtype::bf16},
                                    {Dtype::bf16, Dtype::f32}}) {
     for (const int64_t k : {8, 600}) {  // in one piece, and in slices
@@ -156,6 +158,92 @@ TEST_P(MatmulTest, BiasesAccumulationAndF32OutputOfBf16) {
       }
       t.row_bias = t.col_bias = false, t.accumulate = true;
       EXPECT_LT(run(t).error(), limit(t)) << to_string(dtype);
+    }
+  }
+}
+
+// With c contiguous, a product through an epilogue.
+struct Fused {
+  Tensor a, b, row, col, pre;
+  kernels::Epilogue epilogue;
+  kernels::Unary function;
+
+  // Everything in f64 on the CPU.
+  Fused in_f64() const {
+    Fused f = *this;
+    for (Tensor* x : {&f.a, &f.b, &f.row, &f.col, &f.pre}) {
+      if (x->defined()) *x = Tensor::from(x->to_host(), x->shape(), Dtype::f64, kCpu);
+    }
+    return f;
+  }
+  Tensor run(Dtype out) const {
+    const Tensor c = Tensor::empty({a.size(0), a.size(1), b.size(2)}, out, a.device());
+    auto [k, stream] = kernels::on(a.device());
+    k.matmul(stream, {.a = a.view(),
+                      .b = b.view(),
+                      .c = c.view(),
+                      .row_bias = row.view(),
+                      .col_bias = col.view(),
+                      .epilogue = epilogue,
+                      .function = function,
+                      .pre = pre.view()});
+    return c;
+  }
+};
+
+// Against the plain product followed by the elementwise kernel, in f64.
+TEST_P(MatmulTest, Epilogues) {
+  using kernels::Epilogue, kernels::Unary;
+  const std::array<int64_t, 4> sizes[] = {
+      {1, 1, 1, 1}, {1, 3, 17, 5}, {3, 9, 8, 19}, {1, 65, 136, 300}, {1, 16, 24, 2100}};
+  for (const auto& [dtype, out] : {std::pair{Dtype::f32, Dtype::f32},
+                                   {widest(device()), widest(device())},
+                                   {Dtype::bf16, Dtype::bf16},
+                                   {Dtype::bf16, Dtype::f32}}) {
+    for (const auto& [batch, m, n, k] : sizes) {
+      for (const Unary function : kFunctions) {
+        for (const auto& [row, col] : {std::pair{false, false}, {false, true}, {true, true}}) {
+          SCOPED_TRACE(testing::Message()
+                       << to_string(dtype) << " into " << to_string(out) << " " << m << " " << n << " " << k
+                       << " function " << static_cast<int>(function) << " biases " << row << col);
+          const double scale = 1 / std::sqrt(static_cast<double>(k)), shift = function == Unary::reciprocal ? 1.5 : 0;
+          // Of a growing frequency: sums over k of products of plain waves cancel.
+          const auto make = [&](const Shape& shape, Dtype type, double phase, double size) {
+            std::vector<double> values(static_cast<size_t>(shape.numel()));
+            for (size_t i = 0; i < values.size(); ++i) {
+              values[i] = size * (shift + std::sin(0.37 * static_cast<double>(i * i) + phase));
+            }
+            return Tensor::from(values, shape, type, device());
+          };
+          Fused fused{make({batch, m, k}, dtype, 0.1, scale), make({batch, k, n}, dtype, 0.2, 1)};
+          if (row) fused.row = make({m}, compute_dtype(dtype), 0.3, 1);
+          if (col) fused.col = make({n}, compute_dtype(dtype), 0.4, 1);
+          fused.function = function;
+          Fused exact = fused.in_f64();
+          exact.epilogue = Epilogue::none;
+          const Tensor sum = exact.run(Dtype::f64), expected = Tensor::empty_like(sum);
+          auto [kernel, stream] = kernels::on(kCpu);
+
+          fused.epilogue = Epilogue::activation;
+          kernel.unary_forward(stream, {function, sum.view(), expected.view()});
+          EXPECT_LT(relative_error(fused.run(out).to_host(), expected.to_host()), tolerance(out));
+          fused.pre =
+              Tensor::from(std::vector<double>(static_cast<size_t>(sum.numel()), kNan), sum.shape(), out, device());
+          const std::vector<double> c = fused.run(out).to_host();
+          EXPECT_LT(relative_error(c, expected.to_host()), tolerance(out));
+          EXPECT_LT(relative_error(fused.pre.to_host(), sum.to_host()), tolerance(out));
+          const double off = m == 65 ? 2 * tolerance(out) : -1;  // control: how far the plain sum is from it
+          EXPECT_GT(relative_error(c, sum.to_host()), off);
+
+          fused.epilogue = Epilogue::activation_gradient;
+          fused.pre = make(sum.shape(), out, 0.5, 2);
+          const Tensor pre = fused.in_f64().pre;
+          kernel.unary_backward(stream, {function, pre.view(), sum.view(), expected.view()});
+          const std::vector<double> gradient = fused.run(out).to_host();
+          EXPECT_LT(relative_error(gradient, expected.to_host()), tolerance(out));
+          EXPECT_GT(relative_error(gradient, sum.to_host()), off);
+        }
+      }
     }
   }
 }

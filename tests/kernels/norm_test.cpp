@@ -58,7 +58,7 @@ class NormTest : public OnDevice {
     return Tensor::from(values, {static_cast<int64_t>(values.size())}, dtype, device());
   }
 
-  // Runs both passes and compares with the reference; parameter gradients are added to sevens if `accumulate`.
+  // Runs both passes and compares with the reference; gradients are added to sevens if `accumulate`.
   void check(bool centred, Sizes sizes, Dtype dx, Dtype dy, bool accumulate, bool with_gain = true) const {
     auto [k, stream] = on(device());
     const auto [rows, columns] = sizes;
@@ -68,17 +68,18 @@ class NormTest : public OnDevice {
     const Tensor upstream = Tensor::from(wave(n, 2), {rows, columns}, dy, device());
     const Tensor gain = with_gain ? make(wave(columns, 1), statistics) : Tensor();
     const Tensor bias = make(wave(columns, 3), statistics);
-    const Tensor y = Tensor::empty({rows, columns}, dy, device()), grad = Tensor::empty_like(x);
+    const Tensor y = Tensor::empty({rows, columns}, dy, device());
+    const Tensor grad = Tensor::from(Values(n, 7), {rows, columns}, dx, device());
     const Tensor mean = make(Values(rows, 0), statistics), rstd = make(Values(rows, 0), statistics);
     const Tensor dgain = make(Values(columns, 7), statistics), dbias = make(Values(columns, 7), statistics);
     if (centred) {
       k.layer_norm_forward(stream, {x.view(), gain.view(), bias.view(), y.view(), mean.view(), rstd.view()});
       k.layer_norm_backward(stream, {upstream.view(), x.view(), gain.view(), mean.view(), rstd.view(), grad.view(),
-                                     dgain.view(), dbias.view(), accumulate, accumulate});
+                                     dgain.view(), dbias.view(), accumulate, accumulate, accumulate});
     } else {
       k.rms_norm_forward(stream, {x.view(), gain.view(), y.view(), rstd.view()});
-      k.rms_norm_backward(stream,
-                          {upstream.view(), x.view(), gain.view(), rstd.view(), grad.view(), dgain.view(), accumulate});
+      k.rms_norm_backward(stream, {upstream.view(), x.view(), gain.view(), rstd.view(), grad.view(), dgain.view(),
+                                   accumulate, accumulate});
     }
 
     Reference expected{centred, rows, columns, x.to_host()};
@@ -89,6 +90,7 @@ class NormTest : public OnDevice {
     if (accumulate) {
       for (double& v : expected.dgain) v += 7;
       for (double& v : expected.dbias) v += 7;
+      for (double& v : expected.dx) v += 7;
     }
     // One column makes rstd 1 / sqrt(eps) and magnifies rounding by as much.
     const double compute = (statistics == Dtype::f64 ? 1e-13 : 2e-6) * (columns == 1 ? 300 : 1);
@@ -116,6 +118,55 @@ TEST_P(NormTest, EveryDtypeWithAndWithoutAccumulation) {
         check(true, {150, 70}, dx, dy, accumulate);
         check(false, {150, 70}, dx, dy, accumulate);
         check(false, {150, 70}, dx, dy, accumulate, false);
+      }
+    }
+  }
+}
+
+// With a branch: the sum as add rounds it, and the same bits as the norm of that sum gives on its own.
+TEST_P(NormTest, OfASumIsTheNormOfTheSum) {
+  auto [k, stream] = on(device());
+  for (Sizes sizes : kSizes) {
+    for (Dtype dx : floating_dtypes(device())) {
+      for (Dtype branch_dtype : floating_dtypes(device())) {
+        const Shape shape{sizes.rows, sizes.columns};
+        const Tensor x = Tensor::from(wave(shape.numel(), 0, 2), shape, dx, device());
+        const Tensor branch = Tensor::from(wave(shape.numel(), 2), shape, branch_dtype, device());
+        const Tensor added = Tensor::empty_like(x), sum = Tensor::empty_like(x);
+        k.add(stream, {.a = x.view(), .b = branch.view(), .y = added.view()});
+        const Dtype statistics = compute_dtype(dx);
+        const Tensor gain = make(wave(sizes.columns, 1), statistics), bias = make(wave(sizes.columns, 3), statistics);
+        const auto run = [&](bool centred, const Tensor& x, const Tensor& branch, const Tensor& sum) {
+          const Tensor y = Tensor::empty_like(x);
+          const Tensor mean = make(Values(sizes.rows, 0), statistics), rstd = make(Values(sizes.rows, 0), statistics);
+          if (centred) {
+            k.layer_norm_forward(stream, {.x = x.view(),
+                                          .gain = gain.view(),
+                                          .bias = bias.view(),
+                                          .y = y.view(),
+                                          .mean = mean.view(),
+                                          .rstd = rstd.view(),
+                                          .branch = branch.view(),
+                                          .sum = sum.view()});
+          } else {
+            k.rms_norm_forward(stream, {.x = x.view(),
+                                        .gain = gain.view(),
+                                        .y = y.view(),
+                                        .rstd = rstd.view(),
+                                        .branch = branch.view(),
+                                        .sum = sum.view()});
+          }
+          return concatenate({y.to_host(), mean.to_host(), rstd.to_host()});
+        };
+        SCOPED_TRACE(to_string(shape) + " " + to_string(dx) + " and " + to_string(branch_dtype));
+        for (bool centred : {false, true}) {
+          const Values expected = run(centred, added, {}, {});
+          EXPECT_EQ(run(centred, x, branch, sum), expected);
+          EXPECT_EQ(sum.to_host(), added.to_host());
+          if (sizes.columns > 1) {
+            EXPECT_NE(run(centred, x, {}, {}), expected);
+          }
+        }
       }
     }
   }

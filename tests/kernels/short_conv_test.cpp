@@ -14,8 +14,8 @@ namespace {
 using Values = std::vector<double>;
 
 struct Data {
-  Values u, weight, bias, dy;
-  Values y, du, dweight, dbias;
+  Values u, weight, bias, dy, input_bias;
+  Values y, du, dweight, dbias, dinput_bias;
 };
 
 class ShortConvKernel : public OnDevice {
@@ -33,11 +33,15 @@ class ShortConvKernel : public OnDevice {
     const int64_t taps = static_cast<int64_t>(data.weight.size()) / rows[0];
     const Tensor u = in(data.u, rows, dtype), dy = in(data.dy, rows, dtype);
     const Tensor weight = in(data.weight, {rows[0], taps}, sums), bias = in(data.bias, {rows[0]}, sums);
+    const Tensor input_bias = in(data.input_bias, {rows[0]}, sums);
     const Tensor y = Tensor::empty_like(u), du = Tensor::empty_like(u);
     const Tensor dweight = Tensor::from(Values(data.weight.size(), before), {rows[0], taps}, sums, device());
     const Tensor dbias = Tensor::from(Values(rows[0], before), {rows[0]}, sums, device());
+    const Tensor dinput_bias = Tensor::from(Values(rows[0], before), {rows[0]}, sums, device());
     const auto [table, stream] = kernels::on(device());
-    table.short_conv_forward(stream, {.u = u.view(), .weight = weight.view(), .bias = bias.view(), .y = y.view()});
+    table.short_conv_forward(
+        stream,
+        {.u = u.view(), .weight = weight.view(), .bias = bias.view(), .y = y.view(), .input_bias = input_bias.view()});
     table.short_conv_backward(stream, {.dy = dy.view(),
                                        .u = u.view(),
                                        .weight = weight.view(),
@@ -45,30 +49,38 @@ class ShortConvKernel : public OnDevice {
                                        .dweight = dweight.view(),
                                        .dbias = dbias.view(),
                                        .accumulate_weight = before != 0,
-                                       .accumulate_bias = before != 0});
+                                       .accumulate_bias = before != 0,
+                                       .input_bias = input_bias.view(),
+                                       .dinput_bias = dinput_bias.view(),
+                                       .accumulate_input_bias = before != 0});
     data.y = y.to_host(), data.du = du.to_host(), data.dweight = dweight.to_host(), data.dbias = dbias.to_host();
+    data.dinput_bias = dinput_bias.to_host();
   }
 
   static Data inputs(const Shape& rows, int64_t taps) {
     return {.u = wave(rows.numel(), 0.1),
             .weight = wave(rows[0] * taps, 1.1),
             .bias = wave(rows[0], 2.1),
-            .dy = wave(rows.numel(), 3.1)};
+            .dy = wave(rows.numel(), 3.1),
+            .input_bias = wave(rows[0], 4.1)};
   }
 
   static void definition(const Shape& rows, Data& data) {
     const int64_t batch = rows[1], length = rows[2], taps = static_cast<int64_t>(data.weight.size()) / rows[0];
     data.y.assign(rows.numel(), 0), data.du.assign(rows.numel(), 0);
     data.dweight.assign(data.weight.size(), 0), data.dbias.assign(rows[0], 0);
+    data.dinput_bias.assign(rows[0], 0);
     for (int64_t i = 0; i < rows.numel(); ++i) {
       const int64_t l = i % length, d = i / length / batch;
       data.y[i] = data.bias.empty() ? 0 : data.bias[d];
       data.dbias[d] += data.dy[i];
       for (int64_t lag = 0; lag < taps && lag <= l; ++lag) {
         const int64_t tap = d * taps + taps - 1 - lag;
-        data.y[i] += data.weight[tap] * data.u[i - lag];
+        const double u = data.u[i - lag] + (data.input_bias.empty() ? 0 : data.input_bias[d]);
+        data.y[i] += data.weight[tap] * u;
         data.du[i - lag] += data.weight[tap] * data.dy[i];
-        data.dweight[tap] += data.dy[i] * data.u[i - lag];
+        data.dweight[tap] += data.dy[i] * u;
+        data.dinput_bias[d] += data.weight[tap] * data.dy[i];
       }
     }
   }
@@ -93,6 +105,7 @@ TEST_P(ShortConvKernel, EqualsDefinition) {
         const Shape rows{2, 3, length};
         Data got = inputs(rows, taps);
         if (taps == 7) got.bias.clear();
+        if (taps == 2 || taps == 7 || taps == 33) got.input_bias.clear();
         run(rows, got, dtype);
         Data want = got;
         definition(rows, want);
@@ -102,12 +115,33 @@ TEST_P(ShortConvKernel, EqualsDefinition) {
         EXPECT_LT(relative_error(got.du, want.du), tolerance(dtype));
         EXPECT_LT(relative_error(got.dweight, want.dweight), sums);
         EXPECT_LT(relative_error(got.dbias, want.dbias), sums);
+        EXPECT_LT(relative_error(got.dinput_bias, want.dinput_bias), sums);
         want.weight[0] += 1e-2;
         definition(rows, want);
         if (length >= taps) {
           EXPECT_GT(relative_error(got.du, want.du), tolerance(Dtype::f32));
         }
       }
+    }
+  }
+}
+
+// Sums over more than one block of a GPU makes.
+TEST_P(ShortConvKernel, EqualsDefinitionForLongRows) {
+  const Shape rows{2, 3, 6000};
+  for (int64_t taps : {3, 20}) {
+    for (Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+      Data got = inputs(rows, taps);
+      for (double& v : got.dy) v += 1;  // sums of waves cancel
+      for (double& v : got.u) v += 1;
+      run(rows, got, dtype);
+      Data want = got;
+      definition(rows, want);
+      EXPECT_LT(relative_error(got.y, want.y), tolerance(dtype));
+      EXPECT_LT(relative_error(got.du, want.du), tolerance(dtype));
+      EXPECT_LT(relative_error(got.dweight, want.dweight), 1e-5);
+      EXPECT_LT(relative_error(got.dbias, want.dbias), 1e-5);
+      EXPECT_LT(relative_error(got.dinput_bias, want.dinput_bias), 1e-5);
     }
   }
 }
@@ -121,8 +155,39 @@ TEST_P(ShortConvKernel, AddsToSums) {
     definition(rows, want);
     for (double& v : want.dweight) v += 1.5;
     for (double& v : want.dbias) v += 1.5;
+    for (double& v : want.dinput_bias) v += 1.5;
     EXPECT_LT(relative_error(got.dweight, want.dweight), 1e-5);
     EXPECT_LT(relative_error(got.dbias, want.dbias), 1e-5);
+    EXPECT_LT(relative_error(got.dinput_bias, want.dinput_bias), 1e-5);
+  }
+}
+
+// Whatever else is wanted, and without an input bias, the sums are the same.
+TEST_P(ShortConvKernel, AbsentOutputsAreNotMissed) {
+  const Shape rows{2, 3, 40};
+  for (int64_t taps : {3, 20}) {
+    Data data = inputs(rows, taps);
+    const Tensor u = in(data.u, rows, Dtype::f32), dy = in(data.dy, rows, Dtype::f32);
+    const Tensor weight = in(data.weight, {rows[0], taps}, Dtype::f32);
+    const Tensor all[] = {Tensor::empty_like(u), Tensor::empty_like(weight), Tensor::empty({2}, Dtype::f32, device()),
+                          Tensor::empty({2}, Dtype::f32, device())};
+    const auto run_for = [&](const Tensor& du, const Tensor& dweight, const Tensor& dbias, const Tensor& dinput_bias) {
+      const auto [table, stream] = kernels::on(device());
+      table.short_conv_backward(stream, {.dy = dy.view(),
+                                         .u = u.view(),
+                                         .weight = weight.view(),
+                                         .du = du.view(),
+                                         .dweight = dweight.view(),
+                                         .dbias = dbias.view(),
+                                         .dinput_bias = dinput_bias.view()});
+    };
+    run_for(all[0], all[1], all[2], all[3]);
+    for (size_t i = 0; i < std::size(all); ++i) {
+      const Tensor alone = Tensor::empty_like(all[i]);
+      const auto pick = [&](size_t which) { return which == i ? alone : Tensor(); };
+      run_for(pick(0), pick(1), pick(2), pick(3));
+      EXPECT_EQ(alone.to_host(), all[i].to_host()) << taps << " taps, output " << i;
+    }
   }
 }
 
@@ -131,6 +196,7 @@ TEST_P(ShortConvKernel, TakesStridedRows) {
   const int64_t channels = 3, batch = 2, length = 21, pitch = length + 1;
   for (int64_t taps : {3, 5}) {
     Data want = inputs({channels, batch, length}, taps);
+    want.input_bias.clear();
     run({channels, batch, length}, want, Dtype::f32);
     const auto place = [&](int64_t i, int which) {
       const int64_t l = i % length, b = i / length % batch, d = i / length / batch;
@@ -167,6 +233,7 @@ TEST_P(ShortConvKernel, BitsDoNotDependOnThreads) {
     EXPECT_EQ(one.du, two.du);
     EXPECT_EQ(one.dweight, two.dweight);
     EXPECT_EQ(one.dbias, two.dbias);
+    EXPECT_EQ(one.dinput_bias, two.dinput_bias);
   }
 }
 

@@ -1,77 +1,11 @@
 #include "models/language_model.h"
 
-#include "core/random.h"
-#include "nn/mixer_contract.h"
+#include "models/model_under_test.h"
 
 namespace mara::models {
 namespace {
 
 using nn::parameter;
-
-struct ModelUnderTest {
-  /// `options` is the inside of the recipe's `model:` mapping.
-  explicit ModelUnderTest(const std::string& options, Dtype dtype = Dtype::f32, Device device = kCpu,
-                          int64_t vocabulary = 13, int64_t length = 8)
-      : setup{.vocabulary = vocabulary, .length = length, .precision = {.compute = to_string(dtype)}} {
-    struct Mapping {
-      ModelConfig config;
-      const ModelSetup& setup;
-      void fields(config::Fields& f) { config.fields(f, setup); }
-    } mapping{{}, setup};
-    config::Document::parse("{kind: language_model, " + options + "}", "model.yaml").read(mapping);
-    model = mapping.config.options->make(setup);
-    arena.emplace(*model, device, dtype, 1);
-    std::vector<int32_t> tokens(static_cast<size_t>(3 * length));
-    for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>((5 * i + i * i) % vocabulary);
-    std::vector<int32_t> next(tokens.begin() + 1, tokens.end());
-    next.push_back(0);
-    next[4] = kernels::kIgnoredTarget;
-    batch = {Tensor::from(tokens, {3, length}, device), Tensor::from(next, {3, length}, device)};
-  }
-
-  std::vector<double> logits(const std::vector<int32_t>& ids) const {
-    const NoGrad no_grad;
-    return model->logits(Tensor::from(ids, batch.ids.shape(), kCpu), {}).to_host();
-  }
-  std::vector<double> logits() const { return logits(batch.ids.to_host_i32()); }
-  double mean_loss() const {
-    const NoGrad no_grad;
-    const ops::CrossEntropy loss = model->loss(batch, {.ids = batch.ids}, false);
-    return loss.sum.item() / loss.count.item();
-  }
-  /// Loss and every gradient.
-  std::vector<double> gradients(const nn::Context& context, int64_t* peak = nullptr) {
-    Pool pool(kCpu);
-    const PoolScope scope(pool);
-    int64_t step = 0;
-    RandomStream random{.seed = 7, .step = &step};
-    const RandomScope random_scope(random);
-    arena->begin_step();
-    Tape tape;
-    ops::CrossEntropy loss;
-    {
-      const Recording recording(tape);
-      loss = model->loss(batch, context, false);
-    }
-    tape.backward(loss.sum);
-    arena->finish_step();
-    if (peak != nullptr) *peak = pool.peak_bytes();
-    std::vector<double> out = arena->grad().to_host();
-    out.push_back(loss.sum.item());
-    return out;
-  }
-
-  ModelSetup setup;
-  std::unique_ptr<Model> model;
-  std::optional<nn::ParameterArena> arena;
-  Batch batch;
-};
-
-const std::string kAttention = "mixer: {kind: attention, heads: 2}";
-const std::string kHyena = "mixer: {kind: hyena, filter: {width: 8, frequency: 3}}";
-std::string both(const std::string& options, bool hyena) {
-  return "width: 12, blocks: 2, " + options + (hyena ? kHyena : kAttention);
-}
 
 TEST(LanguageModel, TiedHeadIsTheTable) {
   ModelUnderTest tied(both("", false)), untied(both("tie_head: false, ", false));

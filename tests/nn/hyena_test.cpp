@@ -17,8 +17,10 @@ INSTANTIATE_TEST_SUITE_P(
         MixerCase{"kind: hyena, " + kFilter + "init: framework}"},
         MixerCase{"kind: hyena, order: 3, short_taps: 2, " + kFilter + "decay_shift: 0.1}"},
         MixerCase{"kind: hyena, order: 4, inner_factor: 2, skip: false, " + kFilter + "modulate: false}"},
-        MixerCase{"kind: hyena, blocks: 3, activation: gelu, " + kFilter + "features_lr_scale: 1, decay_lr_scale: 1}"},
-        MixerCase{"kind: hyena, activation: silu, " + kFilter + "normalize: true, inner_layers: 0}"},
+        MixerCase{.options = "kind: hyena, blocks: 3, activation: gelu, " + kFilter +
+                             "features_lr_scale: 1, decay_lr_scale: 1}",
+                  .generates = false},
+        MixerCase{"kind: hyena, short_taps: 1, activation: silu, " + kFilter + "normalize: true, inner_layers: 0}"},
         MixerCase{"kind: hyena, order: 3, activation: relu, " + kFilter + "slow_decay: 3}", false},
         MixerCase{
             .options = "kind: hyena, blocks: 2, " + kFilter + "features_lr_scale: 0.5}", .causal = false, .length = 14},

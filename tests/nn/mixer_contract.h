@@ -11,6 +11,7 @@
 #include "nn/mixer.h"
 #include "nn/parameters.h"
 #include "ops/elementwise.h"
+#include "ops/shape_ops.h"
 
 namespace mara::nn {
 
@@ -19,6 +20,7 @@ struct MixerCase {
   bool causal = true;
   double rotary_base = 0;
   int64_t width = 6, length = 12;
+  bool generates = true;  // of causal mixers; others never do
 };
 inline std::ostream& operator<<(std::ostream& out, const MixerCase& c) {
   return out << c.options << (c.causal ? "" : ", bidirectional");
@@ -211,12 +213,61 @@ inline void check_shapes_and_refusals(const MixerCase& c) {
   EXPECT_THROW(m.mixer->forward(m.x, {.mask = mask}), Error);
 }
 
+/// Positions in portions: what prefill gives of m.x, portion after portion.
+inline std::vector<double> in_portions(const MixerUnderTest& m, const std::vector<int64_t>& portions) {
+  const NoGrad no_grad;
+  const std::unique_ptr<MixerState> state = m.mixer->start(m.x.size(0), m.x.size(1));
+  std::vector<Tensor> parts;
+  int64_t begin = 0;
+  for (const int64_t count : portions) {
+    parts.push_back(m.mixer->prefill(ops::contiguous(ops::slice(m.x, 1, begin, count)), *state));
+    begin += count;
+  }
+  return ops::concat(parts, 1).to_host();
+}
+
+/// Position by position, and in odd portions, a mixer gives what forward gives.
+inline void check_generation(const MixerCase& c) {
+  for (const Device device : devices_present()) {
+    for (const Dtype dtype : {Dtype::f64, Dtype::f32, Dtype::bf16}) {
+      if (device != kCpu && dtype == Dtype::f64) continue;
+      const MixerUnderTest m(c, dtype, device);
+      if (!c.causal || !c.generates) {
+        EXPECT_THROW(m.mixer->start(1, c.length), Error);
+        continue;
+      }
+      const std::vector<double> whole = m.forward(m.x).to_host();
+      const std::vector<int64_t> steps(static_cast<size_t>(c.length), 1);
+      for (const std::vector<int64_t>& portions : {{c.length}, steps, {3, 1, 1, c.length - 5}, {1, c.length - 2, 1}}) {
+        EXPECT_LT(relative_error(in_portions(m, portions), whole), tolerance(dtype))
+            << to_string(dtype) << " portions of " << portions[0] << ", " << portions.back();
+      }
+    }
+  }
+  if (!c.causal || !c.generates) return;
+
+  const MixerUnderTest m(c, Dtype::f64);
+  const NoGrad no_grad;
+  const auto token = [&](int64_t l) { return ops::contiguous(ops::slice(m.x, 1, l, 1)).reshape({2, c.width}); };
+  const std::unique_ptr<MixerState> state = m.mixer->start(2, 4);
+  m.mixer->step(token(0), *state);
+  m.mixer->step(token(1), *state);
+  const std::unique_ptr<MixerState> copy = state->clone(), other = state->clone();
+  const std::vector<double> next = m.mixer->step(token(2), *state).to_host();
+  m.mixer->step(token(4), *other);
+  EXPECT_EQ(m.mixer->step(token(2), *copy).to_host(), next);  // neither the original nor another copy disturbed it
+  const std::vector<double> last = m.mixer->step(token(3), *copy).to_host();
+  EXPECT_NE(m.mixer->step(token(3), *other).to_host(), last);  // control: the past matters
+  EXPECT_THROW(m.mixer->step(token(5), *copy), Error);         // four positions were asked for
+}
+
 inline void check_mixer(const MixerCase& c) {
   check_shapes_and_refusals(c);
   check_gradients(c);
   check_causality(c);
   check_recompute(c);
   check_precision(c);
+  check_generation(c);
 }
 
 }  // namespace mara::nn

@@ -87,6 +87,10 @@ TEST(OpChecks, Products) {
   EXPECT_REFUSED(ops::linear(t({2, 4}), t({3, 4}), t({4})), "linear: bias must be (3) f32, got (4) f32");
   EXPECT_REFUSED(ops::linear(t({2, 4}, kBf16), t({3, 4}, kBf16), t({3}, kBf16)),
                  "linear: bias must be (3) f32, got (3) bf16");
+  EXPECT_REFUSED(ops::mlp(t({2, 4}), t({6, 4}), {}, t({3, 5}), {}, ops::Unary::relu),
+                 "mlp: weight must be (E, 6) for an input (2, 6), got (3, 5)");
+  EXPECT_REFUSED(ops::mlp(t({2, 4}), t({6, 3}), {}, t({3, 6}), {}, ops::Unary::relu), "mlp: weight must be (E, 4)");
+  EXPECT_REFUSED(ops::mlp(t({2, 4}), t({0, 4}), {}, t({3, 0}), {}, ops::Unary::relu), "mlp: an input and a hidden");
   EXPECT_REFUSED(ops::linear_to_channels(t({2, 4}), t({3, 4})),
                  "linear_to_channels: input must be (B, L, D), got (2, 4)");
   EXPECT_REFUSED(ops::linear_to_channels(t({2, 5, 4}), t({3, 5})), "linear_to_channels: weight must be");
@@ -112,6 +116,9 @@ TEST(OpChecks, RowsAndShapes) {
                  "layer_norm: gain must be (4) f32, got (3) f32");
   EXPECT_REFUSED(ops::layer_norm(t({2, 4}, kBf16), t({4}), t({4}, kBf16), 1e-5, kBf16),
                  "layer_norm: bias must be (4) f32, got (4) bf16");
+  EXPECT_REFUSED(ops::add_layer_norm(t({2, 4}), t({1, 4}), t({4}), t({4}), 1e-5, Dtype::f32),
+                 "add_layer_norm: branch must be contiguous floating (2, 4), got (1, 4) f32");
+  EXPECT_REFUSED(ops::add_rms_norm(t({2, 4}), t({2, 4}, kI32), {}, 1e-5, Dtype::f32), "got (2, 4) i32");
   EXPECT_REFUSED(ops::rms_norm(t({2, 4}, kI32), {}, 1e-5, Dtype::f32), "rms_norm: a contiguous");
   EXPECT_REFUSED(ops::rms_norm(t({2, 4}, kF64), t({4}), 1e-5, kF64), "rms_norm: gain must be (4) f64, got (4) f32");
   EXPECT_REFUSED(ops::softmax(strided({2, 4})), "softmax: a contiguous");
@@ -147,6 +154,7 @@ TEST(OpChecks, Mixers) {
   EXPECT_REFUSED(ops::short_conv(t({2, 3, 8}, kI32), k, {}), "short_conv: u must be contiguous floating");
   EXPECT_REFUSED(ops::short_conv(u, t({3, 4}), {}), "short_conv: weight must be (2, 1 to 64 taps) f32, got (3, 4) f32");
   EXPECT_REFUSED(ops::short_conv(u, t({2, 65}), {}), "got (2, 65) f32");
+  EXPECT_REFUSED(ops::short_conv(u, k, {}, t({3})), "short_conv: input_bias must be (2) f32, got (3) f32");
   EXPECT_REFUSED(ops::short_conv(half, t({2, 4}, kBf16), {}), "got (2, 4) bf16");
   EXPECT_REFUSED(ops::short_conv(u, k, t({3})), "short_conv: bias must be (2) f32, got (3) f32");
   EXPECT_REFUSED(ops::short_conv(half, k, t({2}, kBf16)), "short_conv: bias must be (2) f32, got (2) bf16");

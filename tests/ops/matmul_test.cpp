@@ -8,6 +8,7 @@ namespace mara {
 namespace {
 
 using In = std::vector<Tensor>;
+using ops::Unary;
 
 std::vector<OpCase> cases() {
   std::vector<OpCase> out;
@@ -39,6 +40,15 @@ std::vector<OpCase> cases() {
                    {{l.x}, {{3, 4}}, {{3}, Argument::parameter}},
                    [op = l.op](const In& x) { return op(x[0], x[1], x[2]); }});
   }
+  const std::vector<Argument> weights = {
+      {{2, 5, 4}}, {{6, 4}}, {{6}, Argument::parameter}, {{3, 6}}, {{3}, Argument::parameter}};
+  for (const Unary function : {Unary::gelu_tanh, Unary::silu}) {
+    out.push_back(
+        {"mlp", weights, [function](const In& x) { return ops::mlp(x[0], x[1], x[2], x[3], x[4], function); }});
+  }
+  out.push_back({"mlp without biases", {weights[0], weights[1], weights[3]}, [](const In& x) {
+                   return ops::mlp(x[0], x[1], {}, x[2], {}, Unary::sin);
+                 }});
   return out;
 }
 
@@ -66,6 +76,43 @@ TEST_P(MatmulOps, LinearFormsAreOneProductInOtherLayouts) {
       device());
   check_same(
       by_tokens, [](const In& x) { return ops::bias(ops::matmul(x[0], x[1], {.b = true}), x[2]); }, device());
+}
+
+TEST_P(MatmulOps, MlpIsTwoLinearsAroundItsFunction) {
+  for (const Unary function : {Unary::gelu_tanh, Unary::gelu, Unary::relu_squared}) {
+    // Sizes that a library's epilogue takes, and that none does.
+    for (const int64_t width : {int64_t{16}, int64_t{5}}) {
+      const OpCase fused{"mlp",
+                         {{{3, 7, width}},
+                          {{2 * width, width}},
+                          {{2 * width}, Argument::parameter},
+                          {{width, 2 * width}},
+                          {{width}, Argument::parameter}},
+                         [&](const In& x) { return ops::mlp(x[0], x[1], x[2], x[3], x[4], function); }};
+      const Function composed = [&](const In& x) {
+        return ops::linear(ops::unary(function, ops::linear(x[0], x[1], x[2])), x[3], x[4]);
+      };
+      check_same(fused, composed, device());
+      const In in = make_inputs(fused, Dtype::bf16, device());
+      const Derivative actual = differentiate(fused.fn, in), expected = differentiate(composed, in);
+      EXPECT_LE(relative_error(actual.value, expected.value), tolerance(Dtype::bf16));
+      expect_near(actual.gradients, expected.gradients, tolerance(Dtype::bf16));
+      // Unrecorded, where f's argument is not kept.
+      EXPECT_LE(relative_error(fused.fn(in).to_host(), actual.value), tolerance(Dtype::bf16));
+    }
+  }
+}
+
+// Some inputs frozen: the rest get what they get together.
+TEST_P(MatmulOps, MlpGivesOnlyTheGradientsWanted) {
+  const OpCase c = cases().back();
+  const In in = make_inputs(c, Dtype::f32, device());
+  const Derivative all = differentiate(c.fn, in);
+  for (size_t i = 0; i < in.size(); ++i) {
+    std::vector<bool> wanted(in.size());
+    wanted[i] = true;
+    EXPECT_EQ(differentiate(c.fn, in, wanted).gradients[i], all.gradients[i]) << i;
+  }
 }
 
 TEST_P(MatmulOps, ShapesAndValues) {

@@ -4,7 +4,7 @@
 
 #include "autograd/tape.h"
 #include "core/random.h"
-#include "kernels/kernels.h"
+#include "kernels/observer.h"
 #include "ops/attention.h"
 #include "ops/dropout.h"
 #include "ops/elementwise.h"
@@ -19,11 +19,12 @@
 namespace mara {
 namespace {
 
-// The flops that fn adds.
+// The flops of fn.
 double flops(const std::function<void()>& fn) {
-  const double before = kernels::on(kMeta).stream.counted_flops;
+  kernels::FlopCounter counter;
+  const kernels::ObserverScope scope(counter);
   fn();
-  return kernels::on(kMeta).stream.counted_flops - before;
+  return counter.flops;
 }
 
 Tensor meta(const Shape& shape, Dtype dtype = Dtype::f32) { return Tensor::empty(shape, dtype, kMeta); }

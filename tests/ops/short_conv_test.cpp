@@ -9,8 +9,9 @@ namespace {
 
 using In = std::vector<Tensor>;
 
-Tensor fused(const In& x) { return ops::short_conv(x[0], x[1], x.size() > 2 ? x[2] : Tensor()); }
-Tensor composed(const In& x) { return ops::short_conv_composed(x[0], x[1], x.size() > 2 ? x[2] : Tensor()); }
+Tensor optional(const In& x, size_t i) { return i < x.size() ? x[i] : Tensor(); }
+Tensor fused(const In& x) { return ops::short_conv(x[0], x[1], optional(x, 2), optional(x, 3)); }
+Tensor composed(const In& x) { return ops::short_conv_composed(x[0], x[1], optional(x, 2), optional(x, 3)); }
 
 std::vector<OpCase> cases() {
   std::vector<OpCase> out;
@@ -19,6 +20,7 @@ std::vector<OpCase> cases() {
     const Argument u{{3, 2, 6}}, weight{{3, taps}, Argument::parameter}, bias{{3}, Argument::parameter};
     out.push_back({name, {u, weight}, fused});
     out.push_back({name + " and bias", {u, weight, bias}, fused});
+    out.push_back({name + " and two biases", {u, weight, bias, bias}, fused});
   }
   out.push_back({"long rows", {{{2, 2, 150}}, {{2, 4}, Argument::parameter}, {{2}, Argument::parameter}}, fused});
   return out;

@@ -33,11 +33,16 @@ const std::map<std::string, Lines> kLayers = {
     {"data", {"core", "config", "kernels", "io"}},
     {"eval", {"core", "config", "kernels", "autograd", "models", "tasks", "data"}},
     {"checkpoint", {"core", "io"}},  // knows not what the state means
+    {"generate", {"core", "kernels", "models"}},  // kernels/common: random numbers
     {"report", {"core", "config"}},  // run folders as files
     {"train",
      {"core", "config", "io", "kernels", "autograd", "ops", "nn", "models", "optim", "tasks", "data", "checkpoint",
-      "eval"}},
-    {"cli", {"core", "config", "io", "tasks", "data", "checkpoint", "eval", "report", "train"}},
+      "eval", "generate"}},
+    {"weights", {"core", "config", "io", "autograd", "nn", "models", "optim", "checkpoint", "train"}},
+    {"bench", {"core", "kernels", "train"}},
+    {"cli",
+     {"core", "config", "io", "kernels", "tasks", "data", "checkpoint", "eval", "report", "train", "weights", "generate",
+      "bench"}},
 };
 
 /// Where a library may be included: prefixes of paths.
@@ -45,7 +50,9 @@ const std::map<std::string, Lines> kLibraries = {
     {"yaml-cpp/", {"src/config/parse.cpp"}},
     {"spdlog/", {"src/core/log.cpp"}},
     {"CLI/", {"src/cli/"}},
-    {"nlohmann/", {"src/train/run_folder.cpp", "src/report/run_reader.cpp"}},
+    {"nlohmann/",
+     {"src/train/run_folder.cpp", "src/report/run_reader.cpp", "src/io/safetensors.cpp", "src/weights/export.cpp",
+      "src/bench/bench.cpp", "src/cli/eval.cpp"}},
     {"hdf5", {"src/io/hdf5_file.cpp"}},
     {"omp.h", {"src/core/parallel.h"}},
     {"cblas.h", {"kernels/cpu/gemm.h"}},

@@ -57,6 +57,27 @@ TEST_P(EveryTask, IsAPureFunctionOfSeedSplitAndIndex) {
   EXPECT_NE(example(*make(GetParam(), 4), Split::train, 7).ids, first.ids);
 }
 
+// The token behind the key's earlier occurrence is the answer.
+TEST_P(EveryTask, DistanceLeadsToTheAnswer) {
+  std::set<int64_t> distances;
+  for (int64_t i = 0; i < 50; ++i) {
+    const Example e = example(*task, Split::valid, i);
+    for (int64_t t = 0; t < task->length(); ++t) {
+      const int32_t target = e.targets[static_cast<size_t>(t)];
+      if (target == kernels::kIgnoredTarget) continue;
+      const int64_t distance = task->distance(e.ids, t);
+      distances.insert(distance);
+      if (distance == 0) {
+        EXPECT_NE(GetParam().find("allow_dot"), std::string::npos) << "only an absent key has none";
+      } else {
+        ASSERT_TRUE(0 < distance && distance <= t) << distance;
+        EXPECT_EQ(e.ids[static_cast<size_t>(t - distance + 1)], target) << t << " " << distance;
+      }
+    }
+  }
+  EXPECT_GT(distances.size(), 3u);
+}
+
 TEST_P(EveryTask, SplitsAreDisjoint) {
   EXPECT_EQ(leak_fraction(*task, Split::valid, 500, 3000), 0);
   EXPECT_EQ(leak_fraction(*task, Split::test, 500, 3000), 0);

@@ -54,6 +54,10 @@ TEST_F(TextTraining, LearnsAndCountsBits) {
   const std::vector<std::string> lines = lines_of(folder_ / "run/metrics.jsonl");
   EXPECT_NE(lines.back().find("\"split\":\"valid\""), std::string::npos) << lines.back();
   EXPECT_NE(lines.back().find("\"bits_per_byte\":"), std::string::npos) << lines.back();
+  const std::string samples = read_file(folder_ / "run/samples.txt");
+  EXPECT_TRUE(samples.starts_with("--- 1, held-out text: ")) << samples;
+  EXPECT_NE(samples.find("\n--- goes on: "), std::string::npos) << samples;
+  EXPECT_NE(samples.find("of a text\n"), std::string::npos) << samples;
 }
 
 TEST_F(TextTraining, PrintedFormReadsBack) {

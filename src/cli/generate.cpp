@@ -1,0 +1,176 @@
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <sstream>
+
+#include "cli/commands.h"
+#include "core/format.h"
+#include "core/parallel.h"
+#include "data/tokenizer.h"
+#include "generate/generator.h"
+#include "train/loaded_model.h"
+
+namespace mara::cli {
+namespace {
+
+constexpr int64_t kUsualTokens = 200;
+constexpr std::streamsize kLongestText = 1 << 20;  // bytes of a prompt file
+
+struct Arguments {
+  std::string checkpoint;
+  std::vector<std::string> prompts, prompt_files;
+  std::optional<int64_t> max_tokens;
+  generate::SamplerOptions sampler;
+  std::string device = "cpu";
+  int threads = 0;
+};
+
+/// What prompts are written in: text, or the token ids of a synthetic task, which has no text.
+class Language {
+ public:
+  explicit Language(const train::Recipe& recipe)
+      : tokenizer_(recipe.data ? data::make_tokenizer(recipe.data->tokenizer) : nullptr) {}
+
+  std::vector<int32_t> ids(const std::string& prompt) const {
+    std::vector<int32_t> out;
+    if (tokenizer_ != nullptr) {
+      tokenizer_->encode(prompt, out);
+      return out;
+    }
+    std::istringstream words(prompt);
+    for (std::string word; words >> word;) {
+      int32_t id = 0;
+      const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
+      MARA_CHECK(error == std::errc() && end == word.data() + word.size(),
+                 "prompt: token ids with spaces between them ",
+                 "are required, this model was trained on a synthetic task; got '", word, "'");
+      out.push_back(id);
+    }
+    return out;
+  }
+  /// `first`: nothing was written before.
+  std::string text(std::span<const int32_t> ids, bool first) const {
+    if (tokenizer_ != nullptr) return tokenizer_->decode(ids);
+    std::string out;
+    for (const int32_t id : ids) {
+      if (!first || !out.empty()) out += ' ';
+      out += std::to_string(id);
+    }
+    return out;
+  }
+  std::optional<int32_t> stop() const {
+    if (tokenizer_ == nullptr) return std::nullopt;
+    return tokenizer_->separator();
+  }
+
+ private:
+  std::unique_ptr<data::Tokenizer> tokenizer_;
+};
+
+void write(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+  throw Failure("generate: cannot write to the standard output");
+}
+
+std::string read_prompt(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string text(static_cast<size_t>(kLongestText + 1), '\0');
+  in.read(text.data(), kLongestText + 1);
+  MARA_CHECK(in.is_open() && !in.bad(), path, ": cannot be read; a file with a prompt is required");
+  MARA_CHECK(in.gcount() <= kLongestText, path, ": a prompt of at most ", kLongestText, " bytes is required");
+  text.resize(static_cast<size_t>(in.gcount()));
+  return text;
+}
+
+/// How many new tokens there will be for each prompt. Throws Error for more than the model can read.
+int64_t new_tokens(const std::vector<std::vector<int32_t>>& prompts, std::optional<int64_t> wanted, int64_t length) {
+  int64_t room = length;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const auto size = static_cast<int64_t>(prompts[i].size());
+    MARA_CHECK(size <= length, "prompt ", i + 1, ": has ", size, " tokens, this model was trained with ", length,
+               " and reads no more; shorten the prompt");
+    room = std::min(room, length - size + 1);  // nothing reads the last new token
+  }
+  MARA_CHECK(!wanted || *wanted <= room, "--max-tokens: at most ", room, " new tokens are possible after ",
+             prompts.size() == 1 ? "this prompt" : "the longest prompt", ", the model was trained with ", length,
+             " tokens and reads no more; got ", wanted.value_or(0));
+  return wanted.value_or(std::min(room, kUsualTokens));
+}
+
+int run(const Arguments& arguments) {
+  if (arguments.threads > 0) set_thread_count(arguments.threads);
+  const Device device = parse_device(arguments.device);
+  const generate::Sampler sampler(arguments.sampler);
+  std::vector<std::string> texts = arguments.prompts;
+  for (const std::string& path : arguments.prompt_files) texts.push_back(read_prompt(path));
+  MARA_CHECK(!texts.empty(), "generate: a prompt is required; give --prompt TEXT or --prompt-file FILE");
+  const train::LoadedModel loaded = train::load_model(arguments.checkpoint, device);
+  const models::ModelSetup setup = loaded.recipe.model_setup();
+
+  const Language language(loaded.recipe);
+  std::vector<std::vector<int32_t>> prompts;
+  for (const std::string& text : texts) prompts.push_back(language.ids(text));
+  const generate::GeneratorOptions options{.max_tokens = new_tokens(prompts, arguments.max_tokens, setup.length),
+                                           .vocabulary = setup.vocabulary,
+                                           .stop = language.stop()};
+  std::fprintf(stderr, "%s: %s, step %s\n", loaded.path.c_str(), loaded.recipe.run.name.c_str(),
+               with_commas(loaded.step).c_str());
+
+  const bool streams = prompts.size() == 1;
+  int64_t count = 0;
+  const auto on_token = [&](size_t, int32_t token) {
+    if (count++ == 0 && streams) write(language.text(prompts[0], true));
+    if (streams) write(language.text({&token, 1}, false));
+  };
+  const auto start = std::chrono::steady_clock::now();
+  const auto drawn = generate::generate(*loaded.model, device, prompts, sampler, options, on_token);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  for (size_t i = 0; i < drawn.size() && !streams; ++i) {
+    write((i > 0 ? "\n" : "") + ("--- prompt " + std::to_string(i + 1)) + "\n");
+    write(language.text(prompts[i], true) + language.text(drawn[i], false) + "\n");
+  }
+  if (streams) write("\n");
+  std::fprintf(stderr, "%s tokens, %s tokens/s\n", with_commas(count).c_str(),
+               with_commas(std::llround(static_cast<double>(count) / seconds)).c_str());
+  return 0;
+}
+
+std::function<int()> setup(CLI::App& app) {
+  const auto arguments = std::make_shared<Arguments>();
+  const auto add_texts = [&](const char* name, std::vector<std::string>& texts, const char* help) {
+    app.add_option(name, texts, help)->take_all()->allow_extra_args(false);
+  };
+  app.add_option("checkpoint", arguments->checkpoint, "Checkpoint, or run folder: its newest one")->required();
+  add_texts("--prompt", arguments->prompts,
+            "What to continue: text, or token ids of a synthetic task (repeatable: all in one batch)");
+  add_texts("--prompt-file", arguments->prompt_files, "A file that holds a prompt, every byte of it (repeatable)");
+  app.add_option("--max-tokens", arguments->max_tokens,
+                 "New tokens for each prompt; a text also ends where its document does (default: 200, or what the "
+                 "trained length leaves)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--temperature", arguments->sampler.temperature, "Logits are divided by it; 0: the likeliest token")
+      ->capture_default_str();
+  app.add_option("--top-k", arguments->sampler.top_k, "Choose among the K likeliest tokens; 0: all")
+      ->capture_default_str();
+  app.add_option("--top-p", arguments->sampler.top_p, "Choose among the likeliest tokens of together this probability")
+      ->capture_default_str();
+  app.add_option("--seed", arguments->sampler.seed, "Same seed, same text")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--threads", arguments->threads, "CPU threads; results do not depend on it (default: all)")
+      ->check(CLI::Range(1, 1024));
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace
+
+const Command kGenerate{"generate", "Continue prompts with a trained model", setup};
+
+}  // namespace mara::cli

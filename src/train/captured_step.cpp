@@ -1,0 +1,20 @@
+#include "train/captured_step.h"
+
+namespace mara::train {
+
+CapturedStep::CapturedStep(Pool& pool, bool enabled) : pool_(pool), enabled_(enabled) {}
+
+void CapturedStep::run(const std::function<void()>& body) {
+  if (graph_ == nullptr && enabled_ && warm_) {
+    graph_ = runtime(pool_.device()).capture(body);
+    if (graph_ != nullptr) pool_.keep_blocks();
+  }
+  if (graph_ != nullptr) {
+    graph_->launch();
+  } else {
+    body();
+  }
+  warm_ = true;
+}
+
+}  // namespace mara::train

@@ -1,0 +1,65 @@
+#pragma once
+// A file of weights in either container, by its name's ending: W.safetensors or W.h5.
+
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace mara::weights {
+
+struct StoredTensor {
+  std::string name;
+  std::string_view dtype;  // as safetensors call it: "F32", "BF16", ...
+  Shape shape;
+};
+
+/// Where a tensor's values come from.
+class WeightsReader {
+ public:
+  virtual ~WeightsReader() = default;
+  const std::vector<StoredTensor>& tensors() const { return tensors_; }
+  /// The tensor's bytes as they are stored.
+  virtual std::vector<std::byte> read(size_t index) const = 0;
+
+ protected:
+  std::vector<StoredTensor> tensors_;  // by name
+};
+
+/// Throws Error for a file that is neither, or damaged.
+std::unique_ptr<WeightsReader> open_weights(const std::filesystem::path& path);
+
+/// Texts about the weights: "recipe" (YAML), "step", "tied" (a JSON list of pairs [alias, name of the tensor it is]).
+using Metadata = std::map<std::string, std::string>;
+
+struct WrittenTensor {
+  std::string name;
+  Dtype dtype = Dtype::f32;
+  Shape shape;
+  const void* values = nullptr;  // f32 or f64 as `source` says, converted to `dtype`
+  Dtype source = Dtype::f32;
+};
+
+/// Makes the file whole or not at all; an existing one is replaced only if asked for. Throws Failure.
+void write_weights(const std::filesystem::path& path, const std::vector<WrittenTensor>& tensors,
+                   const Metadata& metadata, bool replace);
+
+/// Throws Error unless the name ends in .safetensors or .h5.
+void check_name(const std::filesystem::path& path);
+/// Throws Error for a file that exists, unless it may be replaced: for before the work that comes first.
+void check_free(const std::filesystem::path& path, bool force);
+
+/// Whether read_values can convert it: F32, BF16, F16 and F64.
+bool is_floating(std::string_view dtype);
+
+/// Stored bytes -> values of an f32 or f64 tensor in host memory. Returns the index of the first value that is not
+/// finite there, or -1.
+int64_t convert(std::span<const std::byte> bytes, std::string_view dtype, const Tensor& target);
+
+}  // namespace mara::weights

@@ -1,0 +1,108 @@
+// mara generate, as a user runs it.
+
+#include "cli/program.h"
+
+namespace mara::cli {
+namespace {
+
+const std::string kRecipes = std::string(MARA_SOURCE_DIR) + "/recipes/";
+
+class Generate : public Program {
+ protected:
+  void train_text() {
+    std::ofstream(folder_ / "text.txt") << std::string(400, 'a') + std::string(400, 'b');
+    EXPECT_EQ(run({"data", "tokenize", "text.txt", "--valid-tail", "0.2", "--out", "shards"}), 0) << output();
+    std::vector<std::string> train = {"train", kRecipes + "text/hyena_bytes.yaml", "--out", "run"};
+    for (const char* set : {"data.length=32", "model.width=16", "model.blocks=1", "train.steps=3", "train.batch=2",
+                            "eval.examples=2", "eval.test_examples=0"}) {
+      train.insert(train.end(), {"--set", set});
+    }
+    EXPECT_EQ(run(train), 0) << output();
+  }
+  /// A run on a synthetic task that needs no data.
+  void train_task(const std::string& recipe, const std::string& set = "train.batch=16") {
+    EXPECT_EQ(run({"train", kRecipes + "tests/" + recipe + ".yaml", "--out", "run", "--set", "train.steps=2", "--set",
+                   "eval.test_examples=0", "--set", set}),
+              0)
+        << output();
+  }
+};
+
+TEST_F(Generate, ContinuesText) {
+  train_text();
+  ASSERT_EQ(run({"generate", "run", "--prompt", "abab", "--max-tokens", "20", "--seed", "3"}), 0) << output();
+  const std::string text = printed();
+  EXPECT_EQ(text.substr(0, 4), "abab");
+  EXPECT_LE(text.size(), 4 + 20 + 1u);
+  EXPECT_NE(output().find("step 3"), std::string::npos);  // on stderr
+  EXPECT_EQ(text.find("tokens/s"), std::string::npos);    // nothing but text on stdout
+  std::ofstream(folder_ / "prompt.txt") << "abab";
+  const std::string file = (folder_ / "run/checkpoints/step_00000003.h5").string();
+  ASSERT_EQ(
+      run({"generate", file, "--prompt-file", "prompt.txt", "--max-tokens", "20", "--seed", "3", "--threads", "1"}), 0);
+  EXPECT_EQ(printed(), text);
+  ASSERT_EQ(run({"generate", "run", "--prompt", "abab", "--max-tokens", "20", "--seed", "4"}), 0);
+  EXPECT_NE(printed(), text);
+  ASSERT_EQ(run({"generate", "run", "--prompt", "abab", "--prompt", "b", "--max-tokens", "20", "--seed", "3"}), 0);
+  EXPECT_NE(printed().find("--- prompt 1\n" + text), std::string::npos) << printed();
+  EXPECT_NE(printed().find("--- prompt 2\nb"), std::string::npos) << printed();
+}
+
+TEST_F(Generate, ContinuesTheTokensOfATask) {
+  train_task("induction");
+  ASSERT_EQ(run({"generate", "run", "--prompt", " 1 2  3 ", "--temperature", "0", "--max-tokens", "2"}), 0) << output();
+  const std::string line = printed();
+  EXPECT_EQ(line.substr(0, 6), "1 2 3 ");
+  EXPECT_EQ(std::count(line.begin(), line.end(), ' '), 4);
+  for (const char* prompt : {"1 b", "1 2 10", "-1", "99999999999", "1,2", "   "}) {
+    EXPECT_EQ(run({"generate", "run", "--prompt", prompt}), 2) << prompt;
+    EXPECT_EQ(printed(), "");
+  }
+}
+
+TEST_F(Generate, WrongUseIsTwoAndPrintsNothing) {
+  train_text();
+  std::ofstream(folder_ / "empty.txt");
+  std::ofstream(folder_ / "long.txt") << std::string(33, 'a');
+  std::ofstream(folder_ / "huge.txt") << std::string((1 << 20) + 1, 'a');
+  const struct {
+    std::vector<std::string> arguments, says;
+  } cases[] = {
+      {{}, {"checkpoint is required"}},
+      {{"run"}, {"--prompt"}},
+      {{"absent", "--prompt", "a"}, {"absent", "no such file"}},
+      {{"text.txt", "--prompt", "a"}, {"text.txt", "checkpoint"}},
+      {{"shards", "--prompt", "a"}, {"shards", "no valid checkpoint"}},
+      {{"run", "--prompt", ""}, {"prompt 1", "empty"}},
+      {{"run", "--prompt", "a", "--prompt-file", "empty.txt"}, {"prompt 2", "empty"}},
+      {{"run", "--prompt-file", "absent.txt"}, {"absent.txt", "cannot be read"}},
+      {{"run", "--prompt-file", "shards"}, {"shards", "cannot be read"}},
+      {{"run", "--prompt-file", "long.txt"}, {"33 tokens", "trained with 32"}},
+      {{"run", "--prompt-file", "huge.txt"}, {"huge.txt", "at most"}},
+      {{"run", "--prompt", "a", "--max-tokens", "33"}, {"at most 32 new tokens", "got 33"}},
+      {{"run", "--prompt", "a", "--max-tokens", "0"}, {"--max-tokens"}},
+      {{"run", "--prompt", "a", "--top-p", "0"}, {"top-p", "got 0"}},
+      {{"run", "--prompt", "a", "--top-k", "-1"}, {"top-k", "got -1"}},
+      {{"run", "--prompt", "a", "--temperature", "-0.5"}, {"temperature", "got -0.5"}},
+      {{"run", "--prompt", "a", "--seed", "-1"}, {"--seed"}},
+      {{"run", "--prompt", "a", "--device", "tpu"}, {"tpu"}},
+  };
+  for (const auto& c : cases) {
+    std::vector<std::string> words = {"generate"};
+    words.insert(words.end(), c.arguments.begin(), c.arguments.end());
+    EXPECT_EQ(run(words), 2) << output();
+    expect_output(c.says);
+    expect_output({"error: "});
+    EXPECT_EQ(printed(), "");
+  }
+  EXPECT_EQ(run({"generate", "run", "--prompt", "a", "--max-tokens", "32"}), 0) << output();  // control: just fits
+}
+
+TEST_F(Generate, NeedsACausalModel) {
+  train_task("hyena", "model.causal=false");
+  EXPECT_EQ(run({"generate", "run", "--prompt", "1 2"}), 2);
+  expect_output({"hyena: generating needs a causal model", "in block 0: hyena"});
+}
+
+}  // namespace
+}  // namespace mara::cli
