@@ -1,0 +1,25 @@
+#pragma once
+// Rows (D, B, L) of a tensor in its storage type.
+
+#include "kernels/cuda/device.cuh"
+
+namespace mara::kernels::cuda {
+
+/// Data is null for an absent tensor.
+template <class T>
+struct Rows {
+  T* data = nullptr;
+  int64_t channel = 0, batch = 0;  // strides
+
+  Rows() = default;
+  explicit Rows(const View& view) {
+    if (view) data = view.ptr<T>(), channel = view.stride[0], batch = view.stride[1];
+  }
+  /// Whether `count` neighbours can be accessed at once, from multiples of `count` on.
+  bool takes(int count) const {
+    return aligned(count * static_cast<int>(sizeof(T)), data) && channel % count == 0 && batch % count == 0;
+  }
+  __device__ T* at(int64_t d, int64_t b) const { return data + d * channel + b * batch; }
+};
+
+}  // namespace mara::kernels::cuda
