@@ -18,7 +18,7 @@ struct LinearCrossEntropy {
   View count;        // (1) f32 | f64, output: number of targets that are not ignored
   View predictions;  // (N) i32, argmax of the logits (first of equals), or empty
   View dx;           // (N, D) dtype of x, or empty
-  View dw;           // (V, D) f32 | f64, or empty; overwritten
+  View dw;           // (V, D) f32 | f64, or empty; overwritten, with zeros where there are no tokens
 
   double flops() const {
     const double products = 1.0 + (dx ? 1.0 : 0.0) + (dw ? 1.0 : 0.0);

@@ -11,7 +11,8 @@ Installs with apt-get (Debian 12, Ubuntu 24.04) the compiler, build tools and li
 with; on a bare system they are 110 MB to download. Does nothing when all of them are there.
 
   --checks  also what tests are skipped without: clang for the fuzz targets, and .venv with h5py, safetensors and
-            TensorBoard (200 MB), which read the files that mara writes. What a change must pass (.ci/run) needs it.
+            TensorBoard (200 MB, the versions in tools/requirements.txt), which read the files that mara writes. What a
+            change must pass (.ci/run) needs it.
   --dev     --checks, and PyTorch and SciPy in .venv, to compare with; PyPI's PyTorch runs on a CPU but brings its CUDA
             libraries along: 5.6 GB in all.
 EOF
@@ -32,17 +33,17 @@ packages=(
   libgtest-dev libgmock-dev
 )
 check_packages=(python3-venv clang libclang-rt-dev libomp-dev)
-python_packages=()
+requirements=()  # files of Python packages, each with its version
 
 for argument in "$@"; do
   case "$argument" in
-    --checks) python_packages+=(numpy h5py xxhash safetensors tensorboard) ;;
-    --dev) python_packages+=(numpy h5py xxhash safetensors tensorboard torch scipy) ;;
+    --checks) requirements+=(tools/requirements.txt) ;;
+    --dev) requirements+=(tools/requirements.txt tools/requirements-dev.txt) ;;
     -h | --help) usage && exit ;;
     *) usage >&2 && die "unknown argument '$argument'" ;;
   esac
 done
-if ((${#python_packages[@]})); then packages+=("${check_packages[@]}"); fi
+if ((${#requirements[@]})); then packages+=("${check_packages[@]}"); fi
 
 not_installed() {
   comm -23 <(printf '%s\n' "$@" | sort) \
@@ -78,15 +79,19 @@ install_packages() {
 }
 
 has_python_packages() {
-  .venv/bin/python -c 'import sys; from importlib.metadata import version; [version(p) for p in sys.argv[1:]]' \
-    "${python_packages[@]}" 2>/dev/null
+  .venv/bin/python - "${requirements[@]}" 2>/dev/null <<'EOF'
+import sys
+from importlib.metadata import version
+wanted = [line.split("==") for file in sys.argv[1:] for line in open(file).read().split()]
+sys.exit(any(version(name) != pinned for name, pinned in wanted))
+EOF
 }
 
 mapfile -t missing < <(not_installed "${packages[@]}")
 if ((${#missing[@]})); then install_packages "${missing[@]}"; fi
 
-if ((${#python_packages[@]})) && ! has_python_packages; then
-  printf 'setup: installing into .venv with pip: %s\n' "${python_packages[*]}"
+if ((${#requirements[@]})) && ! has_python_packages; then
+  printf 'setup: installing into .venv with pip: %s\n' "${requirements[*]}"
   python3 -m venv .venv || die "could not make .venv with $(command -v python3)"
-  .venv/bin/pip install --quiet "${python_packages[@]}" || die "pip failed, see above; .venv can be deleted and made again"
+  .venv/bin/pip install --quiet "${requirements[@]/#/--requirement=}" || die "pip failed, see above; .venv can be deleted and made again"
 fi

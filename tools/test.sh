@@ -13,7 +13,7 @@ for instance those whose names match, with all their output:
   tools/test.sh -R FftConv -V
 
 Tests of files that other software must read are skipped where its Python packages are not there. With MARA_CHECKS=ON
-in the environment nothing is: what is missing is an error. tools/setup.sh --checks installs it.
+in the environment they are installed too (tools/setup.sh --checks), and what is missing all the same is an error.
 EOF
 }
 
@@ -27,14 +27,14 @@ case "${1-}" in
   -h | --help) usage && exit ;;
 esac
 
-tools/setup.sh
+checks=${MARA_CHECKS:-OFF}
+if [[ $checks == OFF ]]; then tools/setup.sh; else tools/setup.sh --checks; fi
 
 # A CUDA compiler alone is no reason to spend minutes on the GPU's kernels.
 cuda=OFF
 if nvidia-smi -L >/dev/null 2>&1; then cuda=AUTO; fi
 # Only a build folder's first configuration looks at this variable, so one made with another generator goes on working.
 export CMAKE_GENERATOR=Ninja
-checks=${MARA_CHECKS:-OFF}
 cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DMARA_TESTS=ON -DMARA_CHECKS="$checks" -DMARA_CUDA="$cuda" >/dev/null ||
   die "configuring failed, see above. If build/ is left from something else, delete it and try again."
 cmake --build build --parallel "$(nproc)" || die "building failed, see above"

@@ -29,7 +29,7 @@ class Shards {
   ~Shards() { std::filesystem::remove_all(folder_); }
   data::TokenStream stream(int64_t length, int64_t batch) const {
     std::vector<data::TokenSource> sources;
-    sources.emplace_back(std::vector{(folder_ / "train-*.h5").string()}, *tokenizer_);
+    sources.emplace_back(std::vector{(folder_ / "train-*.h5").string()}, *tokenizer_, "--data");
     return {std::move(sources), {}, 1, length, batch};
   }
 

@@ -35,6 +35,11 @@ constexpr uint64_t key(uint64_t seed, Purpose purpose) {
 /// Uniform in [0, 1), multiples of 2^-24: exact in f32.
 constexpr float uniform(uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
 
+/// Uniform in [0, 1), multiples of 2^-53: exact in f64.
+constexpr double uniform_f64(uint32_t high, uint32_t low) {
+  return static_cast<double>((uint64_t{high} << 32 | low) >> 11) * 0x1p-53;
+}
+
 /// Uniform integer in [0, bound) by multiplication; bias below bound / 2^32.
 constexpr uint32_t below(uint32_t bits, uint32_t bound) {
   return static_cast<uint32_t>((uint64_t{bits} * bound) >> 32);
@@ -69,6 +74,10 @@ class PhiloxSequence {
   }
   uint32_t below(uint32_t bound) { return philox::below(bits(), bound); }
   float uniform() { return philox::uniform(bits()); }
+  double uniform_f64() {
+    const uint32_t high = bits();
+    return philox::uniform_f64(high, bits());
+  }
 
  private:
   uint64_t key_;

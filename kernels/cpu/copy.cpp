@@ -1,12 +1,11 @@
-// Copy between any two strided layouts. Axes are first sorted by the stride of y and merged where both sides allow
-// it, which leaves one of two cases: rows along the axis on which y is contiguous, or, if x is contiguous along
-// another axis, a transpose of those two axes in square tiles held in registers (plain loops would use a cache line
-// of x for one element and, at power-of-two strides, lose it before the next).
+// Copy between any two strided layouts. In the fewest loops (common/loops.h) it is one of two cases: rows along
+// the axis on which y is contiguous, or, if x is contiguous along another axis, a transpose of those two axes in square
+// tiles held in registers (plain loops would use a cache line of x for one element and, at power-of-two strides, lose
+// it before the next).
 
-#include <array>
-#include <cstdlib>
 #include <utility>
 
+#include "kernels/common/loops.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/vector.h"
 #include "kernels/kernels.h"
@@ -14,71 +13,32 @@
 namespace mara::kernels::cpu {
 namespace {
 
-struct Axis {
-  int64_t size = 1, x = 1, y = 1;  // strides
-};
+int64_t numel(const Loops& loops) {
+  int64_t n = 1;
+  for (int i = 0; i < loops.count; ++i) n *= loops.axis[i].size;
+  return n;
+}
 
-// Nested loops, the outermost first; at least one.
-struct Loops {
-  std::array<Axis, kMaxRank> axis;
-  int count = 0;
-
-  void push(const Axis& a) { axis[count++] = a; }
-  Axis take(int i) {
-    const Axis taken = axis[i];
-    for (--count; i < count; ++i) axis[i] = axis[i + 1];
-    return taken;
+// Offsets into x and y of a position in the loops.
+std::pair<int64_t, int64_t> offsets(const Loops& loops, int64_t position) {
+  int64_t x = 0, y = 0;
+  for (int i = loops.count - 1; i >= 0; --i) {
+    const Axis& axis = loops.axis[i];
+    const int64_t index = i == 0 ? position : position % axis.size;
+    position /= axis.size;
+    x += index * axis.x;
+    y += index * axis.y;
   }
-  int64_t numel() const {
-    int64_t n = 1;
-    for (int i = 0; i < count; ++i) n *= axis[i].size;
-    return n;
-  }
-  // Offsets into x and y of a position in the loops.
-  std::pair<int64_t, int64_t> offsets(int64_t position) const {
-    int64_t x = 0, y = 0;
-    for (int i = count - 1; i >= 0; --i) {
-      const int64_t index = i == 0 ? position : position % axis[i].size;
-      position /= axis[i].size;
-      x += index * axis[i].x;
-      y += index * axis[i].y;
-    }
-    return {x, y};
-  }
-};
-
-Loops simplest_loops(const Copy& args) {
-  std::array<Axis, kMaxRank> sorted;
-  int count = 0;
-  for (int i = 0; i < args.y.shape.rank; ++i) {
-    const Axis axis{args.y.size(i), args.x.stride[i], args.y.stride[i]};
-    if (axis.size != 1) sorted[count++] = axis;
-  }
-  std::stable_sort(sorted.begin(), sorted.begin() + count,
-                   [](const Axis& a, const Axis& b) { return std::abs(a.y) > std::abs(b.y); });
-  Loops loops;
-  for (int i = 0; i < count; ++i) {
-    const Axis& inner = sorted[i];
-    if (loops.count > 0) {
-      Axis& outer = loops.axis[loops.count - 1];
-      if (outer.x == inner.x * inner.size && outer.y == inner.y * inner.size) {
-        outer = {outer.size * inner.size, inner.x, inner.y};
-        continue;
-      }
-    }
-    loops.push(inner);
-  }
-  if (loops.count == 0) loops.push({});
-  return loops;
+  return {x, y};
 }
 
 template <class X, class Y>
 void copy_rows(const Copy& args, Loops outer, const Axis& row) {
   const int64_t piece = std::min(row.size, kGrain), pieces = (row.size + piece - 1) / piece;
   outer.push({pieces, piece * row.x, piece * row.y});
-  parallel_chunks(outer.numel(), grain_for(piece), [&](int64_t begin, int64_t end) {
+  parallel_chunks(numel(outer), grain_for(piece), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const auto [x_offset, y_offset] = outer.offsets(i);
+      const auto [x_offset, y_offset] = offsets(outer, i);
       const int64_t count = std::min(piece, row.size - i % pieces * piece);
       const X* x = args.x.ptr<X>() + x_offset;
       Y* y = args.y.ptr<Y>() + y_offset;
@@ -103,9 +63,9 @@ void transpose_tiles(const Copy& args, Loops outer, const Axis& down, const Axis
   constexpr int kTile = kLanes<C>;
   outer.push({(down.size + kTile - 1) / kTile, kTile, kTile * down.y});
   const int64_t bands = outer.axis[outer.count - 1].size;
-  parallel_chunks(outer.numel(), grain_for(kTile * across.size), [&](int64_t begin, int64_t end) {
+  parallel_chunks(numel(outer), grain_for(kTile * across.size), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const auto [x_offset, y_offset] = outer.offsets(i);
+      const auto [x_offset, y_offset] = offsets(outer, i);
       const X* x = args.x.ptr<X>() + x_offset;
       Y* y = args.y.ptr<Y>() + y_offset;
       const int64_t height = std::min<int64_t>(kTile, down.size - i % bands * kTile);
@@ -128,7 +88,7 @@ void transpose_tiles(const Copy& args, Loops outer, const Axis& down, const Axis
 
 template <class X, class Y>
 void copy_as(const Copy& args) {
-  Loops loops = simplest_loops(args);
+  Loops loops = simplest_loops(args.x, args.y);
   const Axis row = loops.take(loops.count - 1);
   if constexpr (std::is_same_v<Compute<X>, Compute<Y>> && is_float(dtype_of<X>)) {
     for (int i = 0; i < loops.count; ++i) {

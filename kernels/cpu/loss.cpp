@@ -106,6 +106,7 @@ void run(Stream& stream, const LinearCrossEntropy& args) {
       matmul(stream, {.a = transposed(d_logits), .b = x, .c = rows_of<C>(args.dw, 0, n), .accumulate = begin > 0});
     }
   }
+  if (args.dw && tokens == 0) fill(stream, {.y = args.dw});
   const int64_t ignored = std::count(targets, targets + tokens, kIgnoredTarget);
   *args.count.ptr<C>() = static_cast<C>(tokens - ignored);
 }

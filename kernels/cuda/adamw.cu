@@ -188,6 +188,7 @@ __global__ void __launch_bounds__(kThreads, kResident) adamw_step(const __grid_c
 }  // namespace
 
 void sum_of_squares(Stream& stream, const SumOfSquares& args) {
+  require_f32("sum_of_squares", args.x.dtype);
   const int64_t n = args.x.numel();
   const float* x = args.x.ptr<float>();
   constexpr int64_t kPerBlock = kThreads * kSquaresUnroll * kPack;
@@ -200,6 +201,7 @@ void sum_of_squares(Stream& stream, const SumOfSquares& args) {
 }
 
 void adamw(Stream& stream, const AdamW& args) {
+  require_f32("adamw", args.master.dtype);
   float *w = args.master.ptr<float>(), *m = args.m.ptr<float>(), *v = args.v.ptr<float>();
   const float* grad = args.grad.ptr<float>();
   bfloat16* compute = args.compute.ptr<bfloat16>();

@@ -25,7 +25,7 @@ struct Sizes {
         causal(causal) {}
 
   __host__ __device__ int64_t row() const { return static_cast<int64_t>(heads) * width; }
-  __host__ __device__ int tiles(int rows) const { return (length + rows - 1) / rows; }
+  __host__ __device__ int tiles(int rows) const { return ceil_div(length, rows); }
 };
 
 template <class T>
@@ -48,7 +48,7 @@ inline constexpr float kLog2e = std::numbers::log2e_v<float>;
 
 /// Where the rows of one head of one sequence start; they are `stride` elements apart.
 template <class T>
-struct Rows {
+struct HeadRows {
   T* data;
   int64_t stride;
 
@@ -64,12 +64,12 @@ struct Head {
 
   /// Its rows of o or do.
   template <class T>
-  __device__ Rows<T> rows(T* x) const {
+  __device__ HeadRows<T> rows(T* x) const {
     return {x + sequence * sizes.row() + head * sizes.width, sizes.row()};
   }
   /// Its rows of q, k or v (part 0, 1 or 2) in a packed projection.
   template <class T>
-  __device__ Rows<T> rows(T* packed, int part) const {
+  __device__ HeadRows<T> rows(T* packed, int part) const {
     return {packed + (3 * sequence + part) * sizes.row() + head * sizes.width, 3 * sizes.row()};
   }
   /// Its numbers, one for a row, in lse or dots.
@@ -116,7 +116,7 @@ __device__ __forceinline__ int fresh_thread_index() {
 
 /// Starts copying rows [first, first + Count) into a tile of shared memory, zeros beyond `length` and `width`.
 template <int Columns, int Count>
-__device__ __forceinline__ void copy_rows(uint32_t tile, const Rows<const bfloat16>& rows, int first,
+__device__ __forceinline__ void copy_rows(uint32_t tile, const HeadRows<const bfloat16>& rows, int first,
                                           const Sizes& sizes) {
   using Tile = SharedRows<Columns>;
   constexpr int kPass = kThreads / Tile::kPieces / 8 * 8;  // rows copied at once: whole periods of the permutation
@@ -138,7 +138,7 @@ __device__ __forceinline__ void copy_rows(uint32_t tile, const Rows<const bfloat
 /// time.
 template <int Columns, int M>
 __device__ __forceinline__ void store_rows(const float (&c)[M][Columns / 8][4], const float (&factors)[2 * M],
-                                           unsigned char* tile, const Rows<bfloat16>& rows, int first,
+                                           unsigned char* tile, const HeadRows<bfloat16>& rows, int first,
                                            const Sizes& sizes) {
   using Tile = SharedRows<Columns>;
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -188,11 +188,11 @@ __device__ __forceinline__ void hide_unseen(float (&s)[M][N][4], int query, int 
 }
 
 /// Sum or maximum over the four lanes that share a row of an accumulator.
-__device__ __forceinline__ float row_sum(float x) {
+__device__ __forceinline__ float quad_sum(float x) {
   x += __shfl_xor_sync(0xffffffffu, x, 1);
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
-__device__ __forceinline__ float row_max(float x) {
+__device__ __forceinline__ float quad_max(float x) {
   x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
   return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
 }
@@ -204,7 +204,7 @@ void launch(Stream& stream, const char* name, void (*kernel)(Args), const Args& 
   if (shared_bytes > 48 * 1024) {
     MARA_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
   }
-  kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, native(stream)>>>(args);
+  kernel<<<exact_grid(blocks), threads, shared_bytes, native(stream)>>>(args);
   launched(name);
 }
 

@@ -36,7 +36,7 @@ __device__ __forceinline__ void row_dots(float (&dots)[2 * M], const uint32_t (&
     }
   }
 #pragma unroll
-  for (int row = 0; row < 2 * M; ++row) dots[row] = row_sum(dots[row]);
+  for (int row = 0; row < 2 * M; ++row) dots[row] = quad_sum(dots[row]);
 }
 
 template <int Columns>
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kThreads, 2) dq_kernel(const __grid_constant__
   const uint32_t q_tile = shared_address(shared), d_o_tile = q_tile + P::kTileBytes;
   const uint32_t ring = d_o_tile + P::kTileBytes;  // of keys, then of values
 
-  const Rows keys = head.rows(args.qkv, 1), values = head.rows(args.qkv, 2);
+  const HeadRows keys = head.rows(args.qkv, 1), values = head.rows(args.qkv, 2);
   const int key_limit = sizes.causal ? min(sizes.length, first_query + P::kRows) : sizes.length;
   const auto copy_step = [&](int key, int row) {
     if (key < key_limit) {
@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(kThreads, 2) dkv_kernel(const __grid_constant_
   const uint32_t ring = v_tile + P::kTileBytes;  // of queries, of do, then of lse and of D
   constexpr int kNumbers = 2 * P::kTileBytes + 2 * P::kRingBytes;
 
-  const Rows queries = head.rows(args.qkv, 0), d_outputs = head.rows(args.d_o);
+  const HeadRows queries = head.rows(args.qkv, 0), d_outputs = head.rows(args.d_o);
   const float *lse = head.numbers(args.lse), *dots = head.numbers(args.dots);
   const int begin = sizes.causal ? first_key : 0;  // the first query that sees a key of this block
   const auto copy_step = [&](int query, int row) {

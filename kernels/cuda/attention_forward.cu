@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(const __grid_const
   const int warp_query = first_query + warp * P::kWarpRows;
   const uint32_t q_tile = shared_address(shared), ring = q_tile + P::kTileBytes;  // of keys, then of values
 
-  const Rows keys = head.rows(args.qkv, 1), values = head.rows(args.qkv, 2);
+  const HeadRows keys = head.rows(args.qkv, 1), values = head.rows(args.qkv, 2);
   const int key_limit = sizes.causal ? min(sizes.length, first_query + P::kRows) : sizes.length;
   const auto copy_step = [&](int key, int row) {
     if (key < key_limit) {
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(const __grid_const
       for (int n = 0; n < kN; ++n) {
         max[r] = fmaxf(max[r], fmaxf(s[r / 2][n][r % 2 * 2], s[r / 2][n][r % 2 * 2 + 1]));
       }
-      max[r] = row_max(max[r]);
+      max[r] = quad_max(max[r]);
       grown |= max[r] > before[r];
     }
     if (__any_sync(0xffffffffu, grown)) {  // rare after the first steps, and a factor of one changes nothing
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(const __grid_const
   float factors[2 * kM], *lse = head.numbers(args.lse);
 #pragma unroll
   for (int row = 0; row < 2 * kM; ++row) {
-    sum[row] = row_sum(sum[row]);
+    sum[row] = quad_sum(sum[row]);
     factors[row] = 1 / sum[row];
     const int query = warp_query + 8 * row + lane / 4;
     if (lane % 4 == 0 && query < sizes.length) lse[query] = fmaf(max[row], sizes.scale, logf(sum[row]));

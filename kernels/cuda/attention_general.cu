@@ -15,7 +15,7 @@ constexpr int kTile = 64, kSlice = 32;  // columns that a product over the width
 constexpr int kPitch = kTile + 4;       // keeps float4 rows aligned and spreads them over the banks
 constexpr int kBlock = 256;             // 16 x 16 threads
 
-struct Shared {
+struct alignas(16) Shared {
   float rows[kTile][kPitch];  // two slices, or values
   float weights[kTile][kPitch];
 };
@@ -53,7 +53,7 @@ __device__ void accumulate(Square& c, const float (*left)[kPitch], const float (
 
 /// to[column - first_column][i] = x[first_row + i][column], zeros beyond the ends.
 template <class T>
-__device__ void load_slice(float (*to)[kPitch], const Rows<const T>& x, int first_row, int first_column,
+__device__ void load_slice(float (*to)[kPitch], const HeadRows<const T>& x, int first_row, int first_column,
                            const Sizes& sizes) {
 #pragma unroll 4
   for (int i = fresh_thread_index(); i < kTile * kSlice; i += kBlock) {
@@ -65,7 +65,7 @@ __device__ void load_slice(float (*to)[kPitch], const Rows<const T>& x, int firs
 
 /// c = 64 rows of x times the transpose of 64 rows of y. Starts with a barrier and leaves shared.rows in use.
 template <class T>
-__device__ void products(Shared& shared, Square& c, const Rows<const T>& x, int x_row, const Rows<const T>& y,
+__device__ void products(Shared& shared, Square& c, const HeadRows<const T>& x, int x_row, const HeadRows<const T>& y,
                          int y_row, const Sizes& sizes) {
 #pragma unroll
   for (int i = 0; i < 16; ++i) c[i / 4][i % 4] = 0;
@@ -81,7 +81,7 @@ __device__ void products(Shared& shared, Square& c, const Rows<const T>& x, int 
 /// c += weights^T y, with weights[r][own_row + i] and 64 rows r, 64 columns of y. Weights are written before, followed
 /// by no barrier. They may be written again after the next barrier.
 template <class T>
-__device__ void add_weighted(Shared& shared, Square& c, const Rows<const T>& y, int first_row, int first_column,
+__device__ void add_weighted(Shared& shared, Square& c, const HeadRows<const T>& y, int first_row, int first_column,
                              const Sizes& sizes) {
   __syncthreads();
 #pragma unroll 4
@@ -108,7 +108,7 @@ __device__ void set_weights(Shared& shared, const Square& c) {
 }
 
 template <class T>
-__device__ void store_square(const Square& c, const float (&factors)[4], const Rows<T>& to, int first_row,
+__device__ void store_square(const Square& c, const float (&factors)[4], const HeadRows<T>& to, int first_row,
                              int first_column, const Sizes& sizes) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -131,7 +131,7 @@ struct Work {
         first_row((sizes.tiles(kTile) - 1 - static_cast<int>(blockIdx.x) / slices(sizes) % sizes.tiles(kTile)) * kTile),
         first_column(static_cast<int>(blockIdx.x) % slices(sizes) * kTile) {}
 
-  __host__ __device__ static int slices(const Sizes& sizes) { return (sizes.width + kTile - 1) / kTile; }
+  __host__ __device__ static int slices(const Sizes& sizes) { return ceil_div(sizes.width, kTile); }
   static int64_t blocks(int64_t batch, const Sizes& sizes) {
     return batch * sizes.heads * sizes.tiles(kTile) * slices(sizes);
   }
@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(kBlock, 2) general_forward_kernel(const __grid
   __shared__ Shared shared;
   const Sizes& sizes = args.sizes;
   const Work work(sizes);
-  const Rows q = work.head.rows(args.qkv, 0), k = work.head.rows(args.qkv, 1), v = work.head.rows(args.qkv, 2);
+  const HeadRows q = work.head.rows(args.qkv, 0), k = work.head.rows(args.qkv, 1), v = work.head.rows(args.qkv, 2);
   const float scale = sizes.scale * kLog2e;
   float max[4], sum[4];
 #pragma unroll
@@ -208,8 +208,8 @@ __global__ void __launch_bounds__(kBlock, 2) general_dq_kernel(const __grid_cons
   __shared__ Shared shared;
   const Sizes& sizes = args.sizes;
   const Work work(sizes);
-  const Rows q = work.head.rows(args.qkv, 0), k = work.head.rows(args.qkv, 1), v = work.head.rows(args.qkv, 2);
-  const Rows d_o = work.head.rows(args.d_o), o = work.head.rows(args.o);
+  const HeadRows q = work.head.rows(args.qkv, 0), k = work.head.rows(args.qkv, 1), v = work.head.rows(args.qkv, 2);
+  const HeadRows d_o = work.head.rows(args.d_o), o = work.head.rows(args.o);
   const float *lse = work.head.numbers(args.lse), scale = sizes.scale * kLog2e;
   float dots[4];
 #pragma unroll
@@ -251,8 +251,8 @@ __global__ void __launch_bounds__(kBlock, 2) general_dkv_kernel(const __grid_con
   __shared__ Shared shared;
   const Sizes& sizes = args.sizes;
   const Work work(sizes);
-  const Rows q = work.head.rows(args.qkv, 0), k = work.head.rows(args.qkv, 1), v = work.head.rows(args.qkv, 2);
-  const Rows d_o = work.head.rows(args.d_o);
+  const HeadRows q = work.head.rows(args.qkv, 0), k = work.head.rows(args.qkv, 1), v = work.head.rows(args.qkv, 2);
+  const HeadRows d_o = work.head.rows(args.d_o);
   const float *lse = work.head.numbers(args.lse), *dots = work.head.numbers(args.dots), scale = sizes.scale * kLog2e;
   Square dk = {}, dv = {};
   for (int query = sizes.causal ? work.first_row : 0; query < sizes.length; query += kTile) {

@@ -1,57 +1,14 @@
-// Copy between any two strided layouts, bound by memory. Axes are sorted by the stride of y and merged where both sides
-// allow it, as in cpu/copy.cpp, which leaves one of two cases: rows along the axis on which y is contiguous, passed
-// over in 16-byte items where x is contiguous there too (for_each.cuh); or, if x is contiguous along another axis, a
-// transpose of those two axes in square tiles through shared memory, a block each, both sides in 16-byte accesses.
+// Copy between any two strided layouts, bound by memory. In the fewest loops (common/loops.h) it is one of two cases:
+// rows along the axis on which y is contiguous, passed over in 16-byte items where x is contiguous there too
+// (for_each.cuh); or, if x is contiguous along another axis, a transpose of those two axes in square tiles through
+// shared memory, a block each, both sides in 16-byte accesses.
 
-#include <cstdlib>
-#include <utility>
-
+#include "kernels/common/loops.h"
 #include "kernels/cuda/for_each.cuh"
 #include "kernels/kernels.h"
 
 namespace mara::kernels::cuda {
 namespace {
-
-struct Axis {
-  int64_t size = 1, x = 1, y = 1;  // strides
-};
-
-// Nested loops, the outermost first; at least one.
-struct Loops {
-  Axis axis[kMaxRank];
-  int count = 0;
-
-  void push(const Axis& a) { axis[count++] = a; }
-  Axis take(int i) {
-    const Axis taken = axis[i];
-    for (--count; i < count; ++i) axis[i] = axis[i + 1];
-    return taken;
-  }
-};
-
-Loops simplest_loops(const Copy& args) {
-  Axis sorted[kMaxRank];
-  int count = 0;
-  for (int i = 0; i < args.y.shape.rank; ++i) {
-    const Axis axis{args.y.size(i), args.x.stride[i], args.y.stride[i]};
-    if (axis.size != 1) sorted[count++] = axis;
-  }
-  std::stable_sort(sorted, sorted + count, [](const Axis& a, const Axis& b) { return std::abs(a.y) > std::abs(b.y); });
-  Loops loops;
-  for (int i = 0; i < count; ++i) {
-    const Axis& inner = sorted[i];
-    if (loops.count > 0) {
-      Axis& outer = loops.axis[loops.count - 1];
-      if (outer.x == inner.x * inner.size && outer.y == inner.y * inner.size) {
-        outer = {outer.size * inner.size, inner.x, inner.y};
-        continue;
-      }
-    }
-    loops.push(inner);
-  }
-  if (loops.count == 0) loops.push({});
-  return loops;
-}
 
 // Offsets into x and y of a position in nested loops.
 class Position {
@@ -95,7 +52,7 @@ class Position {
 
 // N elements of a row an item; contiguous on both sides if N > 1. Integers are only accumulated, one at a time.
 template <class X, class Y, int N>
-struct Rows {
+struct RowCopy {
   const X* x;
   Y* y;
   Position position;
@@ -132,7 +89,7 @@ void copy_rows(Stream& stream, const Copy& args, Loops loops) {
   row = {row.size / N, row.x * N, row.y * N};
   const Position position(loops);
   for_each(stream, "copy", position.numel(),
-           Rows<X, Y, N>{args.x.ptr<X>(), args.y.ptr<Y>(), position, args.accumulate});
+           RowCopy<X, Y, N>{args.x.ptr<X>(), args.y.ptr<Y>(), position, args.accumulate});
 }
 
 constexpr int kTile = 64;
@@ -199,7 +156,7 @@ void transpose(Stream& stream, const Copy& args, const Loops& outer, const Axis&
   const Transpose<X, Y> op{args.x.ptr<X>(),     args.y.ptr<Y>(),       position,       down, across,
                            Divisor(down_tiles), Divisor(across_tiles), args.accumulate};
   const int64_t blocks = position.numel() * down_tiles * across_tiles;
-  transpose_tiles<X, Y, N><<<static_cast<unsigned>(blocks), 256, 0, native(stream)>>>(op);
+  transpose_tiles<X, Y, N><<<exact_grid(blocks), 256, 0, native(stream)>>>(op);
   launched("copy");
 }
 
@@ -208,7 +165,7 @@ void copy_as(Stream& stream, const Copy& args) {
   constexpr int N = kItem<X, Y>;
   // Narrower than this, a transpose leaves most of a tile unused; single elements come from the cache then.
   constexpr int64_t kNarrow = 16;
-  Loops loops = simplest_loops(args);
+  Loops loops = simplest_loops(args.x, args.y);
   bool vector = aligned(16, args.x.data, args.y.data);
   const auto allow = [&](int64_t elements) { vector = vector && elements % N == 0; };
 
@@ -234,7 +191,7 @@ void copy(Stream& stream, const Copy& args) {
   if (args.y.numel() == 0) return;
   if (args.y.dtype == Dtype::i32) {
     // Without arithmetic a 32-bit integer moves like a float.
-    return args.accumulate ? copy_rows<int32_t, int32_t, 1>(stream, args, simplest_loops(args))
+    return args.accumulate ? copy_rows<int32_t, int32_t, 1>(stream, args, simplest_loops(args.x, args.y))
                            : copy_as<float, float>(stream, args);
   }
   dispatch(args.x.dtype, [&]<class X>() { dispatch(args.y.dtype, [&]<class Y>() { copy_as<X, Y>(stream, args); }); });

@@ -28,6 +28,11 @@ void dispatch(Dtype dtype, F&& f) {
   }
 }
 
+/// For kernels that exist in f32 only: refuses anything else as dispatch does.
+inline void require_f32(const char* kernel, Dtype dtype) {
+  MARA_CHECK(dtype == Dtype::f32, "cuda: ", kernel, ": f32 data is required, got ", dtype, "; f64 runs on a CPU only");
+}
+
 __device__ __forceinline__ float widen(float x) { return x; }
 __device__ __forceinline__ float widen(bfloat16 x) { return __bfloat162float(x); }
 template <class T>

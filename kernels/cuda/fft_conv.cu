@@ -20,8 +20,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "kernels/cuda/channel_rows.cuh"
 #include "kernels/cuda/fft_plan.h"
-#include "kernels/cuda/rows.cuh"
 #include "kernels/fft_conv.h"
 #include "kernels/kernels.h"
 
@@ -162,23 +162,23 @@ struct Lags {
       : filters{all[0], all[1], all[2]}, length(a.u.size(2)), circular(a.form == ConvForm::circular) {}
 };
 
-/// The product of two tensors, the second of which may be absent.
+/// Rows times a factor, which may be absent.
 template <class T>
-struct Product {
-  Rows<T> rows, factor;
+struct Gated {
+  ChannelRows<T> rows, factor;
 };
 
 /// Where a transform's result goes: times factor[i] into out[i], each of which may be absent.
 template <class T>
 struct Results {
-  Rows<T> out[2], factor[2];
+  ChannelRows<T> out[2], factor[2];
 };
 
 // The filters into region 0, source[i] into region i + 1. The filters carry the 1 / n of the inverse.
 template <class T, bool kPairs>
 __global__ void __launch_bounds__(kThreads)
     enter(const __grid_constant__ Chunk chunk, const __grid_constant__ Lags lags,
-          const __grid_constant__ Product<T> first, const __grid_constant__ Product<T> second) {
+          const __grid_constant__ Gated<T> first, const __grid_constant__ Gated<T> second) {
   const int column = blockIdx.x * blockDim.x + threadIdx.x;
   if (column >= chunk.pairs) return;
   const int region = blockIdx.z / chunk.channels, channel = blockIdx.z % chunk.channels;
@@ -198,7 +198,7 @@ __global__ void __launch_bounds__(kThreads)
     chunk.filter(channel)[column] = value;
     return;
   }
-  const Product<T> source = region == 1 ? first : second;
+  const Gated<T> source = region == 1 ? first : second;
   Pair* const to = chunk.batch(region, channel) + column;
   const int step = gridDim.y * blockDim.y;
   for (int b0 = blockIdx.y * blockDim.y + threadIdx.y; b0 < chunk.batches; b0 += kUnroll * step) {
@@ -337,7 +337,7 @@ __global__ void __launch_bounds__(kThreads)
     }
 #pragma unroll
     for (int which = 0; which < 2; ++which) {
-      const Rows<T>&out = results.out[which], &by = results.factor[which];
+      const ChannelRows<T>&out = results.out[which], &by = results.factor[which];
       if (out.data == nullptr) continue;
       float2 factor[kUnroll];
 #pragma unroll
@@ -359,7 +359,7 @@ __global__ void __launch_bounds__(kThreads)
 
 /// The smallest 8 * 2^a 3^b 5^c >= length: sizes cuFFT is fast at, with rows that start at multiples of 64 bytes.
 int64_t transform_size(int64_t length) {
-  for (int64_t eighth = (length + 7) / 8;; ++eighth) {
+  for (int64_t eighth = ceil_div(length, 8);; ++eighth) {
     int64_t rest = eighth;
     for (int64_t prime : {2, 3, 5}) {
       while (rest % prime == 0) rest /= prime;
@@ -370,14 +370,14 @@ int64_t transform_size(int64_t length) {
 
 constexpr int64_t kMaxGrid = 65535;  // in y and z
 
-/// Channels that go into one chunk: as many as leave the other half of the L2 cache to the tensors' own rows.
+/// Channels that go into one chunk. Its rows take half of an H200's L2 cache, the other half is left to the tensors'
+/// own; the same where the cache is smaller, for cuFFT's sums may depend on how many rows it transforms.
 int64_t channels_per_chunk(const View& u, int64_t size, int data_regions) {
-  constexpr int64_t kLeastBytes = 16 << 20;  // a smaller cache is not worth the launches
+  constexpr int64_t kBytes = 30 << 20;
   const int64_t bytes = (1 + data_regions * u.size(1)) * size * static_cast<int64_t>(sizeof(float2));
-  const int64_t fit =
-      std::clamp<int64_t>(std::max(kLeastBytes, device_info().l2_bytes / 2) / bytes, 1, kMaxGrid / (1 + data_regions));
-  const int64_t chunks = std::max<int64_t>(1, (u.size(0) + fit - 1) / fit);
-  return (u.size(0) + chunks - 1) / chunks;
+  const int64_t fit = std::clamp<int64_t>(kBytes / bytes, 1, kMaxGrid / (1 + data_regions));
+  const int64_t chunks = std::max<int64_t>(1, ceil_div(u.size(0), fit));
+  return ceil_div(u.size(0), chunks);
 }
 
 /// Calls body(chunk) for all channels in turn.
@@ -397,10 +397,10 @@ dim3 block_for(const Chunk& chunk) {
   return {std::min(kThreads / rows, std::bit_ceil(static_cast<unsigned>(chunk.pairs))), rows};
 }
 /// One block for each tile of columns and channel of `regions` regions, and for each slice of the batch.
-dim3 grid_for(const Chunk& chunk, int regions, bool sliced = true) {
+dim3 tiles_of(const Chunk& chunk, int regions, bool sliced = true) {
   const dim3 block = block_for(chunk);
-  const int64_t rows = block.y * kRowsPerThread, slices = (chunk.batches + rows - 1) / rows;
-  return {(chunk.pairs + block.x - 1) / block.x,
+  const int64_t rows = block.y * kRowsPerThread, slices = ceil_div(chunk.batches, rows);
+  return {ceil_div(static_cast<unsigned>(chunk.pairs), block.x),
           static_cast<unsigned>(sliced ? std::clamp<int64_t>(slices, 1, kMaxGrid) : 1),
           static_cast<unsigned>(regions * chunk.channels)};
 }
@@ -421,19 +421,19 @@ void with_pairs(int64_t length, const F& f, const AllRows&... rows) {
 
 template <class T>
 void forward(Stream& stream, const FftConvForward& a) {
-  const Product<T> x{Rows<T>(a.u), Rows<T>(a.gate_in)};
-  const Results<T> y{{Rows<T>(a.y), {}}, {Rows<T>(a.gate_out), {}}};
+  const Gated<T> x{ChannelRows<T>(a.u), ChannelRows<T>(a.gate_in)};
+  const Results<T> y{{ChannelRows<T>(a.y), {}}, {ChannelRows<T>(a.gate_out), {}}};
   const Lags lags(a);
   const auto run = [&]<bool kPairs>() {
     for_each_chunk(stream, a.u, 1, [&](const Chunk& chunk) {
       const dim3 block = block_for(chunk);
-      enter<T, kPairs><<<grid_for(chunk, 2), block, 0, native(stream)>>>(chunk, lags, x, {});
+      enter<T, kPairs><<<tiles_of(chunk, 2), block, 0, native(stream)>>>(chunk, lags, x, {});
       launched("fft_conv_forward: enter");
       transform(stream, chunk, 0, 2, FftPlan::Direction::forward);
-      multiply<<<grid_for(chunk, 1), block, 0, native(stream)>>>(chunk);
+      multiply<<<tiles_of(chunk, 1), block, 0, native(stream)>>>(chunk);
       launched("fft_conv_forward: multiply");
       transform(stream, chunk, 1, 2, FftPlan::Direction::inverse);
-      leave<T, kPairs><<<grid_for(chunk, 1), block, 0, native(stream)>>>(chunk, 1, lags, y, {});
+      leave<T, kPairs><<<tiles_of(chunk, 1), block, 0, native(stream)>>>(chunk, 1, lags, y, {});
       launched("fft_conv_forward: leave");
     });
   };
@@ -442,9 +442,9 @@ void forward(Stream& stream, const FftConvForward& a) {
 
 template <class T>
 void backward(Stream& stream, const FftConvBackward& a) {
-  const Rows<T> dy(a.dy), u(a.u), gate_in(a.gate_in), gate_out(a.gate_out);
-  const Rows<T> du(a.du), dgate_in(a.dgate_in), dgate_out(a.dgate_out);
-  const Product<T> x{u, gate_in}, g{dy, gate_out};
+  const ChannelRows<T> dy(a.dy), u(a.u), gate_in(a.gate_in), gate_out(a.gate_out);
+  const ChannelRows<T> du(a.du), dgate_in(a.dgate_in), dgate_out(a.dgate_out);
+  const Gated<T> x{u, gate_in}, g{dy, gate_out};
   const Results<T> dx{{du, dgate_in}, {gate_in, u}}, c{{dgate_out, {}}, {dy, {}}};
   const Lags lags(a), gradients = Lags::of_gradients(a);
   const Wanted wanted{{gradients.any(), a.du || a.dgate_in, static_cast<bool>(a.dgate_out)}};
@@ -455,13 +455,13 @@ void backward(Stream& stream, const FftConvBackward& a) {
   const auto run = [&]<bool kPairs>() {
     for_each_chunk(stream, a.u, 2, [&](const Chunk& chunk) {
       const dim3 block = block_for(chunk);
-      enter<T, kPairs><<<grid_for(chunk, 3), block, 0, native(stream)>>>(chunk, lags, g, x);
+      enter<T, kPairs><<<tiles_of(chunk, 3), block, 0, native(stream)>>>(chunk, lags, g, x);
       launched("fft_conv_backward: enter");
       transform(stream, chunk, 0, 3, FftPlan::Direction::forward);
-      multiply_backward<<<grid_for(chunk, 1, false), block, 0, native(stream)>>>(chunk, wanted);
+      multiply_backward<<<tiles_of(chunk, 1, false), block, 0, native(stream)>>>(chunk, wanted);
       launched("fft_conv_backward: multiply");
       transform(stream, chunk, begin, end, FftPlan::Direction::inverse);
-      leave<T, kPairs><<<grid_for(chunk, end - begin), block, 0, native(stream)>>>(chunk, begin, gradients, dx, c);
+      leave<T, kPairs><<<tiles_of(chunk, end - begin), block, 0, native(stream)>>>(chunk, begin, gradients, dx, c);
       launched("fft_conv_backward: leave");
     });
   };

@@ -8,9 +8,40 @@
 namespace mara::kernels::cuda {
 namespace {
 
+// The library names none of its errors; these are what calls like ours can give.
+const char* name_of(cufftResult status) {
+  switch (status) {
+    case CUFFT_INVALID_PLAN:
+      return "CUFFT_INVALID_PLAN";
+    case CUFFT_INVALID_VALUE:
+      return "CUFFT_INVALID_VALUE";
+    case CUFFT_INTERNAL_ERROR:
+      return "CUFFT_INTERNAL_ERROR";
+    case CUFFT_EXEC_FAILED:
+      return "CUFFT_EXEC_FAILED";
+    case CUFFT_SETUP_FAILED:
+      return "CUFFT_SETUP_FAILED";
+    case CUFFT_INVALID_SIZE:
+      return "CUFFT_INVALID_SIZE";
+    case CUFFT_INVALID_DEVICE:
+      return "CUFFT_INVALID_DEVICE";
+    case CUFFT_NO_WORKSPACE:
+      return "CUFFT_NO_WORKSPACE";
+    case CUFFT_NOT_SUPPORTED:
+      return "CUFFT_NOT_SUPPORTED";
+    case CUFFT_NVRTC_FAILURE:
+      return "CUFFT_NVRTC_FAILURE";
+    case CUFFT_NVJITLINK_FAILURE:
+      return "CUFFT_NVJITLINK_FAILURE";
+    default:
+      return "unknown";
+  }
+}
+
 void check_fft(cufftResult status, const char* call) {
   if (status == CUFFT_SUCCESS) return;
-  throw Failure(detail::join({"cuFFT: ", call, ": error ", static_cast<int>(status), " (see cufft.h)"}));
+  if (status == CUFFT_ALLOC_FAILED) out_of_memory(call);
+  throw Failure(detail::join({"cuFFT: ", call, ": ", name_of(status), ", error ", static_cast<int>(status)}));
 }
 
 }  // namespace
@@ -20,9 +51,15 @@ void check_fft(cufftResult status, const char* call) {
 FftPlan::FftPlan(Stream& stream, int64_t size, int64_t batch) {
   long long rank_sizes[] = {size};
   MARA_CUFFT(cufftCreate(&handle_));
-  MARA_CUFFT(cufftSetAutoAllocation(handle_, 0));
-  MARA_CUFFT(cufftMakePlanMany64(handle_, 1, rank_sizes, nullptr, 1, 0, nullptr, 1, 0, CUFFT_C2C, batch, &work_bytes_));
-  MARA_CUFFT(cufftSetStream(handle_, native(stream)));
+  try {
+    MARA_CUFFT(cufftSetAutoAllocation(handle_, 0));
+    MARA_CUFFT(
+        cufftMakePlanMany64(handle_, 1, rank_sizes, nullptr, 1, 0, nullptr, 1, 0, CUFFT_C2C, batch, &work_bytes_));
+    MARA_CUFFT(cufftSetStream(handle_, native(stream)));
+  } catch (...) {
+    cufftDestroy(handle_);
+    throw;
+  }
 }
 
 const FftPlan& FftPlan::of(Stream& stream, int64_t size, int64_t batch) {

@@ -14,8 +14,6 @@ namespace mara::kernels::cuda {
 template <class... T>
 inline constexpr int kItem = 16 / static_cast<int>(std::max({sizeof(T)...}));
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /// Division of any i >= 0 by a number >= 1 that is fixed at the launch, by a multiplication.
 class Divisor {
  public:
@@ -44,7 +42,7 @@ class Divisor {
 /// they may come by either of two ways.
 template <class T, int N>
 struct Loaded {
-  static constexpr int kPerWord = 4 / static_cast<int>(sizeof(T)), kWords = (N + kPerWord - 1) / kPerWord;
+  static constexpr int kPerWord = 4 / static_cast<int>(sizeof(T)), kWords = ceil_div(N, kPerWord);
   uint32_t word[kWords];
 
   __device__ __forceinline__ float operator[](int j) const {

@@ -27,6 +27,7 @@ constexpr size_t kWorkspaceBytes = size_t{64} << 20;  // four f32 partial sums o
 
 void check(cublasStatus_t status, const char* call) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
+  if (status == CUBLAS_STATUS_ALLOC_FAILED) out_of_memory(call);
   throw Failure(
       detail::join({"cuBLASLt: ", call, ": ", cublasLtGetStatusName(status), ", ", cublasLtGetStatusString(status)}));
 }
@@ -38,8 +39,10 @@ struct Library {
   void* workspace = nullptr;
 
   Library() {
-    MARA_CUBLAS(cublasLtCreate(&handle));
     MARA_CUDA(cudaMalloc(&workspace, kWorkspaceBytes));
+    const cublasStatus_t status = cublasLtCreate(&handle);
+    if (status != CUBLAS_STATUS_SUCCESS) cudaFree(workspace);
+    check(status, "cublasLtCreate");
   }
 };
 const Library& library() {
@@ -227,7 +230,7 @@ __global__ void __launch_bounds__(kFillThreads)
     fill_kernel(T* c, int64_t rows, int64_t m, int n, int64_t batch_stride, int64_t row_stride, const float* row_bias,
                 const float* col_bias) {
   constexpr int kPiece = 32 * kFillPacks * V, kWarps = kFillThreads / 32;
-  const int pieces = (n + kPiece - 1) / kPiece, lane = threadIdx.x % 32;
+  const int pieces = ceil_div(n, kPiece), lane = threadIdx.x % 32;
   for (int64_t item = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32; item < rows * pieces;
        item += int64_t{gridDim.x} * kWarps) {
     const int64_t row = item / pieces, r = row % m;
@@ -253,7 +256,7 @@ void fill_with_biases(const Stream& stream, const Matmul& args) {
     constexpr int kVector = kPerAccess<T>;
     const int64_t rows = c.size(0) * c.size(1), n = c.size(2);
     const auto launch = [&]<int V>() {
-      const int64_t pieces = (n + 32 * kFillPacks * V - 1) / (32 * kFillPacks * V);
+      const int64_t pieces = ceil_div(n, 32 * kFillPacks * V);
       fill_kernel<V><<<grid_for(rows * pieces, kFillThreads / 32), kFillThreads, 0, native(stream)>>>(
           c.ptr<T>(), rows, c.size(1), static_cast<int>(n), c.stride[0], c.stride[1],
           args.row_bias ? args.row_bias.ptr<float>() : nullptr, args.col_bias ? args.col_bias.ptr<float>() : nullptr);

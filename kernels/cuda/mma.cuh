@@ -104,11 +104,11 @@ struct SharedRows {
 /// 16 M rows as a operands, from a lane_as_rows address.
 template <int Columns, int M>
 __device__ __forceinline__ void load_operand(uint32_t (&a)[M][Columns / 16][4], uint32_t lane) {
-  using Rows = SharedRows<Columns>;
+  using Tile = SharedRows<Columns>;
 #pragma unroll
   for (int m = 0; m < M; ++m) {
 #pragma unroll
-    for (int k = 0; k < Columns / 16; ++k) load_matrices(a[m][k], Rows::columns(lane, k) + 16 * m * Rows::kRowBytes);
+    for (int k = 0; k < Columns / 16; ++k) load_matrices(a[m][k], Tile::columns(lane, k) + 16 * m * Tile::kRowBytes);
   }
 }
 
@@ -116,13 +116,13 @@ __device__ __forceinline__ void load_operand(uint32_t (&a)[M][Columns / 16][4], 
 template <int Columns, int M, int N>
 __device__ __forceinline__ void multiply_transposed(float (&c)[M][N][4], const uint32_t (&a)[M][Columns / 16][4],
                                                     uint32_t lane) {
-  using Rows = SharedRows<Columns>;
+  using Tile = SharedRows<Columns>;
 #pragma unroll
   for (int k = 0; k < Columns / 16; ++k) {
 #pragma unroll
     for (int n = 0; n < N / 2; ++n) {
       uint32_t b[4];
-      load_matrices(b, Rows::columns(lane, k) + 16 * n * Rows::kRowBytes);
+      load_matrices(b, Tile::columns(lane, k) + 16 * n * Tile::kRowBytes);
 #pragma unroll
       for (int m = 0; m < M; ++m) {
         mma(c[m][2 * n], a[m][k], b[0], b[1]);
@@ -135,7 +135,7 @@ __device__ __forceinline__ void multiply_transposed(float (&c)[M][N][4], const u
 /// c += p y, y being 8 N rows, from a lane_as_rows address; p, an accumulator, is rounded to bf16. N is even.
 template <int Columns, int M, int N>
 __device__ __forceinline__ void multiply(float (&c)[M][Columns / 8][4], const float (&p)[M][N][4], uint32_t lane) {
-  using Rows = SharedRows<Columns>;
+  using Tile = SharedRows<Columns>;
 #pragma unroll
   for (int n = 0; n < N / 2; ++n) {
     uint32_t a[M][4];
@@ -148,7 +148,7 @@ __device__ __forceinline__ void multiply(float (&c)[M][Columns / 8][4], const fl
 #pragma unroll
     for (int k = 0; k < Columns / 16; ++k) {
       uint32_t b[4];
-      load_transposed(b, Rows::columns(lane, k) + 16 * n * Rows::kRowBytes);
+      load_transposed(b, Tile::columns(lane, k) + 16 * n * Tile::kRowBytes);
 #pragma unroll
       for (int m = 0; m < M; ++m) {
         mma(c[m][2 * k], a[m], b[0], b[1]);

@@ -6,8 +6,9 @@
 //
 // Backward: the sums over a row that dx needs and the sums over rows that make dgain and dbias come from one reading.
 // A block takes a range of rows, a few at a time; its threads share out the columns, so that each keeps its columns'
-// dgain and dbias in registers to the end of the range. These partial sums, one row for each of at most kBlocks
-// blocks, are added up by reduce_sum.
+// dgain and dbias in registers to the end of the range. Where half a warp or a warp holds a row, as many rows as the
+// block has of those are worked on side by side, and their sums meet at the end. These partial sums, one row for each
+// of at most kBlocks blocks, are added up by a second launch, for dgain and dbias together.
 
 #include "kernels/cuda/row_plan.cuh"
 #include "kernels/kernels.h"
@@ -81,16 +82,26 @@ struct Backward {
   bool accumulate_x;
 };
 
-constexpr int kBlocks = 512;  // four for each multiprocessor of an H100 or H200
+constexpr int kBlocks = 512;    // four for each multiprocessor of an H100 or H200
+constexpr int kRowsHeld = 4;    // by a thread, if it has one pack of a row
+constexpr int kWholeBlock = 0;  // lanes of a row: all of the block
 
-// Sums over the block of every element of `values`, known to every thread. `shared` holds kRowThreads / 32 times
-// Count floats, and must not be used again before another barrier.
-template <int Count>
-__device__ __forceinline__ void sum_over_block(float (&values)[Count], float (*shared)[Count]) {
-  const int warps = static_cast<int>(blockDim.x) / 32;
+// Blocks of a multiprocessor that registers must be left for.
+constexpr int resident_blocks(int lanes, int chunks) { return chunks > 2 ? 1 : lanes == kWholeBlock ? 3 : 2; }
+
+// Sums of every element of `values` over the `Lanes` of a row, known to all of them. `shared` holds kRowThreads / 32
+// times Count floats, and must not be used again before another barrier.
+template <int Lanes, int Count>
+__device__ __forceinline__ void sum_over_row(float (&values)[Count], float (*shared)[Count]) {
 #pragma unroll
-  for (int i = 0; i < Count; ++i) values[i] = warp_sum(values[i]);
-  if (warps == 1) return;
+  for (int i = 0; i < Count; ++i) {
+#pragma unroll
+    for (int lane = (Lanes == kWholeBlock ? 32 : Lanes) / 2; lane > 0; lane /= 2) {
+      values[i] += __shfl_xor_sync(0xffffffffu, values[i], lane);
+    }
+  }
+  const int warps = static_cast<int>(blockDim.x) / 32;
+  if (Lanes != kWholeBlock || warps == 1) return;
   if (threadIdx.x % 32 == 0) {
 #pragma unroll
     for (int i = 0; i < Count; ++i) shared[threadIdx.x / 32][i] = values[i];
@@ -104,12 +115,34 @@ __device__ __forceinline__ void sum_over_block(float (&values)[Count], float (*s
   }
 }
 
+// values of the block's first threads += those of the other groups, in order.
+template <int Groups, int V>
+__device__ __forceinline__ void add_groups(float (&values)[V]) {
+  __shared__ float shared[V][kRowThreads];
+  constexpr int kLanes = kRowThreads / Groups;
+  const int thread = static_cast<int>(threadIdx.x);
+  __syncthreads();  // the last use of `shared`
+#pragma unroll
+  for (int j = 0; j < V; ++j) shared[j][thread] = values[j];
+  __syncthreads();
+  if (thread >= kLanes) return;
+#pragma unroll
+  for (int j = 0; j < V; ++j) {
+#pragma unroll
+    for (int group = 1; group < Groups; ++group) values[j] += shared[j][thread + group * kLanes];
+  }
+}
+
 // With n = (x - mean) rstd and g = dy gain: dx = rstd (g - mean(g) - n mean(g n)), dgain = sum of dy n, dbias = sum of
-// dy over rows. A thread holds `Chunks` packs of V columns of `Rows` rows at a time.
-template <bool kCentred, int Chunks, int Rows, int V, class X, class Y>
-__global__ void __launch_bounds__(kRowThreads, Chunks > 2 ? 1 : 3) norm_backward_kernel(const Backward args) {
+// dy over rows. `Lanes` threads share a row; each holds `Chunks` packs of V columns of `Rows` rows at a time.
+template <bool kCentred, int Lanes, int Chunks, int Rows, int V, class X, class Y>
+__global__ void __launch_bounds__(kRowThreads, resident_blocks(Lanes, Chunks))
+    norm_backward_kernel(const Backward args) {
   __shared__ float shared[2][kRowThreads / 32][2 * Rows];  // one half is written while the other may still be read
-  const int d = args.d, first = static_cast<int>(threadIdx.x) * V, step = static_cast<int>(blockDim.x) * V;
+  constexpr int kGroups = Lanes == kWholeBlock ? 1 : kRowThreads / Lanes;  // rows side by side
+  const int thread = static_cast<int>(threadIdx.x), group = kGroups == 1 ? 0 : thread / Lanes;
+  const int lanes = Lanes == kWholeBlock ? static_cast<int>(blockDim.x) : Lanes;
+  const int d = args.d, first = (thread - group * lanes) * V, step = lanes * V;
   const int64_t begin = blockIdx.x * args.rows_per_block, end = min(args.n, begin + args.rows_per_block);
   float gain[Chunks][V], dgain[Chunks][V], dbias[Chunks][V];
 #pragma unroll
@@ -120,13 +153,13 @@ __global__ void __launch_bounds__(kRowThreads, Chunks > 2 ? 1 : 3) norm_backward
     if (args.gain != nullptr && i < d) load(args.gain + i, gain[chunk]);
   }
   int half = 0;
-  for (int64_t row = begin; row < end; row += Rows, half ^= 1) {
-    const auto inside = [&](int r, int chunk) { return row + r < end && first + chunk * step < d; };
+  for (int64_t row = begin + group; row - group < end; row += Rows * kGroups, half ^= 1) {
+    const auto inside = [&](int r, int chunk) { return row + r * kGroups < end && first + chunk * step < d; };
     float n[Rows][Chunks][V], dy[Rows][Chunks][V], rstd[Rows], mean[Rows];
     // All loads before the first use, hence without branches: what lies beyond the last row or column reads the last.
 #pragma unroll
     for (int r = 0; r < Rows; ++r) {
-      const int64_t at = min(row + r, end - 1);
+      const int64_t at = min(row + r * kGroups, end - 1);
       rstd[r] = args.rstd[at];
       mean[r] = kCentred ? args.mean[at] : 0;
 #pragma unroll
@@ -159,14 +192,14 @@ __global__ void __launch_bounds__(kRowThreads, Chunks > 2 ? 1 : 3) norm_backward
       sums[Rows + r] = kCentred ? sum_g : 0;
     }
     if (args.dx == nullptr) continue;
-    sum_over_block(sums, shared[half]);
+    sum_over_row<Lanes>(sums, shared[half]);
 #pragma unroll
     for (int r = 0; r < Rows; ++r) {
       const float mean_gn = sums[r] / static_cast<float>(d), mean_g = sums[Rows + r] / static_cast<float>(d);
 #pragma unroll
       for (int chunk = 0; chunk < Chunks; ++chunk) {
         if (!inside(r, chunk)) continue;
-        X* const to = static_cast<X*>(args.dx) + (row + r) * d + first + chunk * step;
+        X* const to = static_cast<X*>(args.dx) + (row + r * kGroups) * d + first + chunk * step;
         float dx[V] = {};
         if (args.accumulate_x) load(to, dx);
 #pragma unroll
@@ -176,6 +209,11 @@ __global__ void __launch_bounds__(kRowThreads, Chunks > 2 ? 1 : 3) norm_backward
         store(to, dx);
       }
     }
+  }
+  if constexpr (kGroups > 1) {
+    add_groups<kGroups>(dgain[0]);
+    add_groups<kGroups>(dbias[0]);
+    if (group > 0) return;
   }
 #pragma unroll
   for (int chunk = 0; chunk < Chunks; ++chunk) {
@@ -210,7 +248,7 @@ __global__ void __launch_bounds__(kRowThreads, 4) norm_backward_long_kernel(cons
       if (dbias != nullptr) dbias[i] = row == begin ? up : dbias[i] + up;
     }
     if (args.dx == nullptr) continue;
-    sum_over_block(sums, shared[half]);
+    sum_over_row<kWholeBlock>(sums, shared[half]);
     const float mean_gn = sums[0] / static_cast<float>(d), mean_g = sums[1] / static_cast<float>(d);
     X* dx = static_cast<X*>(args.dx) + row * d;
     for (int i = static_cast<int>(threadIdx.x); i < d; i += kRowThreads) {
@@ -222,24 +260,80 @@ __global__ void __launch_bounds__(kRowThreads, 4) norm_backward_long_kernel(cons
   }
 }
 
+// How blocks share out rows of D elements.
+struct Split {
+  bool packed;  // in packs of kPack, else in single elements
+  int packs, lanes;
+
+  explicit Split(const LayerNormBackward& args)
+      : packed(args.x.size(1) % kPack == 0 && takes_packs(args.dy) && takes_packs(args.x) && takes_packs(args.dx) &&
+               takes_packs(args.gain)),
+        packs(static_cast<int>(args.x.size(1)) / (packed ? kPack : 1)),
+        lanes(packs > 32   ? kWholeBlock
+              : packs > 16 ? 32
+                           : 16) {}
+
+  static constexpr int kPack = 4;
+  static bool takes_packs(const View& x) { return !x || aligned(kPack * static_cast<int>(size_of(x.dtype)), x.data); }
+  /// Least number of rows that keeps a block busy.
+  int64_t rows() const { return kRowsHeld * (lanes == kWholeBlock ? 1 : kRowThreads / lanes); }
+};
+
 template <bool kCentred, class X, class Y>
-void launch_backward(const Stream& stream, const Backward& args, int blocks) {
+void launch_backward(const Stream& stream, const Split& split, const Backward& args, int blocks) {
   const auto launch = [&]<int V>() {
     constexpr int kChunks = 8;
-    const int packs = args.d / V, threads = std::min(kRowThreads, (packs + 31) / 32 * 32);
-    if (packs <= kRowThreads) {
-      norm_backward_kernel<kCentred, 1, 4, V, X, Y><<<blocks, threads, 0, native(stream)>>>(args);
-    } else if (packs <= 2 * kRowThreads) {
-      norm_backward_kernel<kCentred, 2, 2, V, X, Y><<<blocks, threads, 0, native(stream)>>>(args);
-    } else if (packs <= kChunks * kRowThreads) {
-      norm_backward_kernel<kCentred, kChunks, 1, V, X, Y><<<blocks, threads, 0, native(stream)>>>(args);
+    const auto run = [&](auto kernel, int threads) { kernel<<<blocks, threads, 0, native(stream)>>>(args); };
+    if (split.lanes == 16) {
+      run(norm_backward_kernel<kCentred, 16, 1, kRowsHeld, V, X, Y>, kRowThreads);
+    } else if (split.lanes == 32) {
+      run(norm_backward_kernel<kCentred, 32, 1, kRowsHeld, V, X, Y>, kRowThreads);
+    } else if (split.packs <= kRowThreads) {
+      run(norm_backward_kernel<kCentred, kWholeBlock, 1, kRowsHeld, V, X, Y>, ceil_div(split.packs, 32) * 32);
+    } else if (split.packs <= 2 * kRowThreads) {
+      run(norm_backward_kernel<kCentred, kWholeBlock, 2, 2, V, X, Y>, kRowThreads);
+    } else if (split.packs <= kChunks * kRowThreads) {
+      run(norm_backward_kernel<kCentred, kWholeBlock, kChunks, 1, V, X, Y>, kRowThreads);
     } else {
-      norm_backward_long_kernel<kCentred, X, Y><<<blocks, threads, 0, native(stream)>>>(args);
+      run(norm_backward_long_kernel<kCentred, X, Y>, kRowThreads);
     }
   };
-  const bool packed = args.d % 4 == 0 && aligned(4 * sizeof(X), args.x, args.dx) && aligned(4 * sizeof(Y), args.dy) &&
-                      aligned(16, args.gain);
-  packed ? launch.template operator()<4>() : launch.template operator()<1>();
+  split.packed ? launch.template operator()<Split::kPack>() : launch.template operator()<1>();
+}
+
+// Where the total of partial sums goes; null if it is not wanted.
+struct Total {
+  float* y;
+  bool accumulate;
+};
+
+constexpr int kTotalWarps = 32;
+
+// The sum over the blocks of the (2, blocks, D) partial sums. A block takes 32 columns of dgain or dbias (y of the
+// grid): its warps read a row each at a time, all before the first is needed, and meet in shared memory.
+__global__ void __launch_bounds__(32 * kTotalWarps)
+    norm_backward_total_kernel(const float* partial, int blocks, int d, Total dgain, Total dbias) {
+  __shared__ float shared[kTotalWarps][32];
+  const Total total = blockIdx.y == 0 ? dgain : dbias;
+  if (total.y == nullptr) return;
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const int64_t column = int64_t{blockIdx.x} * 32 + lane;
+  const float* from = partial + int64_t{blockIdx.y} * blocks * d + column;
+  float values[kBlocks / kTotalWarps];
+#pragma unroll
+  for (int i = 0; i < kBlocks / kTotalWarps; ++i) {
+    const int block = warp + i * kTotalWarps;
+    values[i] = block < blocks && column < d ? from[int64_t{block} * d] : 0;
+  }
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < kBlocks / kTotalWarps; ++i) sum += values[i];
+  shared[warp][lane] = sum;
+  __syncthreads();
+  if (warp > 0 || column >= d) return;
+#pragma unroll
+  for (int i = 1; i < kTotalWarps; ++i) sum += shared[i][lane];
+  total.y[column] = total.accumulate ? total.y[column] + sum : sum;
 }
 
 template <class F>
@@ -272,10 +366,10 @@ template <bool kCentred>
 void backward(Stream& stream, const LayerNormBackward& args, const char* name) {
   const int64_t n = args.x.size(0), d = args.x.size(1);
   if (d == 0) return;
-  const int64_t rows_per_block = std::max<int64_t>(4, (n + kBlocks - 1) / kBlocks);
-  const int64_t blocks = (n + rows_per_block - 1) / rows_per_block;
-  const auto dgain = stream.scratch<float>(args.dgain ? blocks * d : 0);
-  const auto dbias = stream.scratch<float>(args.dbias ? blocks * d : 0);
+  const Split split(args);
+  const int64_t rows_per_block = std::max<int64_t>(1, ceil_div(ceil_div(n, kBlocks), split.rows())) * split.rows();
+  const int64_t blocks = ceil_div(n, rows_per_block);
+  const auto partial = stream.scratch<float>(args.dgain || args.dbias ? 2 * blocks * d : 0);
   if (n > 0) {
     const Backward backward{.dy = args.dy.data,
                             .x = args.x.data,
@@ -283,23 +377,22 @@ void backward(Stream& stream, const LayerNormBackward& args, const char* name) {
                             .mean = optional(args.mean),
                             .rstd = optional(args.rstd),
                             .dx = args.dx ? args.dx.data : nullptr,
-                            .dgain = args.dgain ? dgain.get() : nullptr,
-                            .dbias = args.dbias ? dbias.get() : nullptr,
+                            .dgain = args.dgain ? partial.get() : nullptr,
+                            .dbias = args.dbias ? partial.get() + blocks * d : nullptr,
                             .n = n,
                             .rows_per_block = rows_per_block,
                             .d = static_cast<int>(d),
                             .accumulate_x = args.accumulate_x};
     dispatch_pair(args.x.dtype, args.dy.dtype, [&]<class X, class Y>() {
-      launch_backward<kCentred, X, Y>(stream, backward, static_cast<int>(blocks));
+      launch_backward<kCentred, X, Y>(stream, split, backward, static_cast<int>(blocks));
     });
     launched(name);
   }
-  const auto finish = [&](float* partial, const View& y, bool accumulate) {
-    const Shape shape{1, blocks, d};
-    if (y) reduce_sum(stream, {{partial, Dtype::f32, shape, contiguous_strides(shape), true}, y, accumulate});
-  };
-  finish(dgain, args.dgain, args.accumulate_gain);
-  finish(dbias, args.dbias, args.accumulate_bias);
+  if (!args.dgain && !args.dbias) return;
+  norm_backward_total_kernel<<<dim3(exact_grid(ceil_div(d, 32)), 2), 32 * kTotalWarps, 0, native(stream)>>>(
+      partial, static_cast<int>(blocks), static_cast<int>(d), {optional(args.dgain), args.accumulate_gain},
+      {optional(args.dbias), args.accumulate_bias});
+  launched(name);
 }
 
 }  // namespace

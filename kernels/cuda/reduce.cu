@@ -1,9 +1,12 @@
 // Sums over the middle axis of (outer, n, inner): bound by memory, x is read once.
 //
 // inner = 1: a warp adds up a short row, a block a long one. inner > 1: a block takes a band of up to 32 packs of
-// neighbouring columns; its threads share out rows and packs, so that a warp reads consecutive memory whatever the
-// width, and the rows' sums meet in shared memory. Where the outputs alone would not fill the GPU, n is cut into
-// slices, whose f32 sums are added up by a second launch. Cuts and order depend on the shape alone.
+// neighbouring columns, or those of several small matrices; its threads share out rows and packs, so that a
+// warp reads consecutive memory whatever the width, and the rows' sums meet in shared memory. Where the outputs alone
+// would not fill the GPU, n is cut into slices, whose f32 sums are added up by a second launch. Cuts and order depend
+// on the shape alone.
+
+#include <algorithm>
 
 #include "kernels/cuda/device.cuh"
 #include "kernels/kernels.h"
@@ -17,8 +20,6 @@ constexpr int kBand = 32;          // packs of columns
 constexpr int kShortRow = 1024;    // elements that a warp adds up alone
 constexpr int kRowsPerSlice = 16;  // least number of rows that a thread adds up, or of packs in a row
 constexpr int kRowsUncut = 64;     // up to here a second launch would cost more than it saves
-
-int64_t divide_up(int64_t n, int64_t d) { return (n + d - 1) / d; }
 
 template <class Y>
 __device__ __forceinline__ void put(Y& y, float sum, bool accumulate) {
@@ -34,8 +35,8 @@ struct Cut {
   static Cut of(int64_t n, int64_t blocks, int64_t step) {
     if (n <= kRowsUncut * step) return {1, n};
     const int64_t slices = std::clamp<int64_t>(kBlocks / blocks, 1, n / (kRowsPerSlice * step));
-    const int64_t length = divide_up(divide_up(n, slices), step) * step;
-    return {static_cast<int>(divide_up(n, length)), length};
+    const int64_t length = ceil_div(ceil_div(n, slices), step) * step;
+    return {static_cast<int>(ceil_div(n, length)), length};
   }
 };
 
@@ -84,15 +85,26 @@ __global__ void __launch_bounds__(kThreads, 4)
   if (lane == 0) put(y[item], sum, accumulate);
 }
 
-// y[o, slice, :] = the sum of a slice of the rows of matrix o, in the columns of a band of `width` packs.
+// A matrix is summed over in bands of `width` packs of columns, each by rows * width threads.
+struct Bands {
+  int64_t count;
+  int width, rows;
+
+  __host__ __device__ int per_block() const { return kThreads / (rows * width); }
+};
+
+// y[o, slice, :] = the sum of a slice of the rows of matrix o, in the columns of a band. `items`: outer * slices.
 template <int V, class X, class Y>
 __global__ void __launch_bounds__(kThreads, 4)
-    sum_columns_kernel(const X* x, int64_t n, int inner, int bands, int width, const Cut cut, Y* y, bool accumulate) {
+    sum_columns_kernel(const X* x, int64_t items, int64_t n, int inner, const Bands bands, const Cut cut, Y* y,
+                       bool accumulate) {
   __shared__ float shared[V][kThreads];
-  const int thread = static_cast<int>(threadIdx.x), rows = kThreads / width, row = thread / width;
-  const int band = static_cast<int>(blockIdx.x % bands), column = (band * width + thread % width) * V;
-  const int64_t item = blockIdx.x / bands;  // o * slices + slice
-  const bool active = row < rows && column < inner;
+  const int width = bands.width, rows = bands.rows, per_block = bands.per_block();
+  const int thread = static_cast<int>(threadIdx.x), local = thread / (rows * width);
+  const int row = local < per_block ? thread / width % rows : rows;
+  const int64_t place = int64_t{blockIdx.x} * per_block + local, item = place / bands.count;
+  const int column = (static_cast<int>(place % bands.count) * width + thread % width) * V;
+  const bool active = row < rows && item < items && column < inner;
   const int64_t begin = item % cut.slices * cut.length;
   const int count = static_cast<int>(min(cut.length, n - begin));
   float sums[V] = {};
@@ -136,10 +148,10 @@ void sum_rows(Stream& stream, const X* x, int64_t outer, int64_t n, Y* y, bool a
   sum_slices(stream, outer, 1, cut, y, accumulate, [&]<class Out>(Out* out, bool add) {
     const int64_t items = outer * cut.slices;
     if (by_warp) {
-      const auto blocks = static_cast<unsigned>(divide_up(items, kThreads / 32));
+      const unsigned blocks = exact_grid(ceil_div(items, kThreads / 32));
       sum_rows_kernel<32, V><<<blocks, kThreads, 0, native(stream)>>>(x, outer, n, cut, out, add);
     } else {
-      const auto blocks = static_cast<unsigned>(items);
+      const unsigned blocks = exact_grid(items);
       sum_rows_kernel<kThreads, V><<<blocks, kThreads, 0, native(stream)>>>(x, outer, n, cut, out, add);
     }
   });
@@ -147,12 +159,15 @@ void sum_rows(Stream& stream, const X* x, int64_t outer, int64_t n, Y* y, bool a
 
 template <int V, class X, class Y>
 void sum_columns(Stream& stream, const X* x, int64_t outer, int64_t n, int64_t inner, Y* y, bool accumulate) {
-  const int64_t packs = inner / V, bands = divide_up(packs, kBand), width = divide_up(packs, bands);
-  const Cut cut = Cut::of(n, outer * bands, kThreads / width);
+  const int64_t packs = inner / V, count = ceil_div(packs, kBand), width = ceil_div(packs, count);
+  const int64_t rows = std::clamp<int64_t>(n, 1, kThreads / width);
+  const Bands bands{count, static_cast<int>(width), static_cast<int>(rows)};
+  const Cut cut = Cut::of(n, outer * count, rows);
   sum_slices(stream, outer, inner, cut, y, accumulate, [&](auto* out, bool add) {
-    const auto blocks = static_cast<unsigned>(outer * cut.slices * bands);
-    sum_columns_kernel<V><<<blocks, kThreads, 0, native(stream)>>>(
-        x, n, static_cast<int>(inner), static_cast<int>(bands), static_cast<int>(width), cut, out, add);
+    const int64_t items = outer * cut.slices;
+    const unsigned blocks = exact_grid(ceil_div(items * count, bands.per_block()));
+    sum_columns_kernel<V>
+        <<<blocks, kThreads, 0, native(stream)>>>(x, items, n, static_cast<int>(inner), bands, cut, out, add);
   });
 }
 

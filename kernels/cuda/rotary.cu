@@ -1,6 +1,10 @@
 // Rotary position embedding: one pass over the packed projection (for_each.cuh), bound by memory, with a table of
-// rotations by position, which stays in the cache. Its angles are formed in f64: in f32 a position of 10^4 times a
-// frequency is off by 10^-3.
+// rotations by position, which stays in the cache. Its angles are formed and reduced in f64: in f32 a position of 10^4
+// times a frequency is off by 10^-3. That is six operations on the units that many GPUs have few of; a frequency is
+// dozens and shared by kPositions entries, sine and cosine of the reduced angle are f32.
+
+#include <cmath>
+#include <numbers>
 
 #include "kernels/cuda/for_each.cuh"
 #include "kernels/kernels.h"
@@ -12,21 +16,29 @@ struct Rotation {
   float cosine, sine;
 };
 
-// table[l, pair] = rotation by (first_position + l) * base^(-2 pair / rotary_dim)
+constexpr int64_t kPositions = 16;
+
+// table[l, pair] = rotation by (first_position + l) * base^(-2 pair / rotary_dim), kPositions of a pair an item
 struct Table {
   Rotation* table;
   Divisor pairs;
-  double base, direction;
-  int64_t first_position;
+  int64_t length, first_position;
+  double log2_base, direction;
 
   struct Values {};
   __device__ Values read(int64_t) const { return {}; }
   __device__ void write(int64_t item, Values) const {
-    const auto [l, pair] = pairs(item);
-    const double frequency = pow(base, -static_cast<double>(pair) / static_cast<double>(pairs.divisor()));
-    double sine, cosine;
-    sincos(direction * static_cast<double>(first_position + l) * frequency, &sine, &cosine);
-    table[item] = {static_cast<float>(cosine), static_cast<float>(sine)};
+    const auto [piece, pair] = pairs(item);
+    const double exponent = -static_cast<double>(pair) / static_cast<double>(pairs.divisor());
+    const double half_turns = direction * std::numbers::inv_pi * exp2(exponent * log2_base);  // for each position
+    const int64_t begin = piece * kPositions, end = min(length, begin + kPositions);
+#pragma unroll 4
+    for (int64_t l = begin; l < end; ++l) {
+      const double angle = static_cast<double>(first_position + l) * half_turns;
+      Rotation by;
+      sincospif(static_cast<float>(angle - 2 * rint(0.5 * angle)), &by.sine, &by.cosine);
+      table[l * pairs.divisor() + pair] = by;
+    }
   }
 };
 
@@ -95,8 +107,8 @@ void rotary(Stream& stream, const Rotary& args) {
   if (args.x.numel() == 0) return;
   const auto table = stream.scratch<Rotation>(length * pairs);
   if (pairs > 0) {
-    const Table op{table, Divisor(pairs), args.base, args.inverse ? -1.0 : 1.0, args.first_position};
-    for_each<1>(stream, "rotary", length * pairs, op);
+    const Table op{table, Divisor(pairs), length, args.first_position, std::log2(args.base), args.inverse ? -1.0 : 1.0};
+    for_each<1>(stream, "rotary", ceil_div(length, kPositions) * pairs, op);
   }
   dispatch(args.x.dtype, [&]<class T>() {
     constexpr int N = kItem<T>;

@@ -45,7 +45,7 @@ void dispatch_rows(int64_t d, F&& f, Pointers... pointers) {
 /// Blocks for n rows.
 template <class Plan>
 unsigned row_blocks(int64_t n) {
-  return static_cast<unsigned>((n + Plan::kRows - 1) / Plan::kRows);
+  return exact_grid(ceil_div(n, Plan::kRows));
 }
 /// The row this thread works on; it may be beyond the last one, for a whole warp.
 template <class Plan>

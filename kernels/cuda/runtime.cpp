@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 
 #include "core/format.h"
+#include "core/pool.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/kernels.h"
 
@@ -17,14 +19,22 @@ using kernels::cuda::check;
 
 constexpr int kOldestCapability = 80;
 
+// Otherwise the next launch would be blamed for it.
+void forget_error() { cudaGetLastError(); }
+
 class CudaEvent final : public Event {
  public:
-  explicit CudaEvent(cudaStream_t stream) : stream_(stream) {
-    MARA_CUDA(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming));
+  explicit CudaEvent(cudaStream_t stream, unsigned flags = cudaEventDisableTiming) : stream_(stream) {
+    MARA_CUDA(cudaEventCreateWithFlags(&event_, flags));
   }
   ~CudaEvent() override { cudaEventDestroy(event_); }
   void record() override { MARA_CUDA(cudaEventRecord(event_, stream_)); }
   void wait() override { MARA_CUDA(cudaEventSynchronize(event_)); }
+  double seconds_since(const CudaEvent& earlier) const {
+    float milliseconds = 0;
+    MARA_CUDA(cudaEventElapsedTime(&milliseconds, earlier.event_, event_));
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
 
  private:
   cudaStream_t stream_;
@@ -37,7 +47,6 @@ class CudaGraph final : public Graph {
     const cudaError_t status = cudaGraphInstantiate(&executable_, graph, 0);
     cudaGraphDestroy(graph);
     check(status, "cudaGraphInstantiate");
-    MARA_CUDA(cudaGraphUpload(executable_, stream_));
   }
   ~CudaGraph() override { cudaGraphExecDestroy(executable_); }
   void launch() override { MARA_CUDA(cudaGraphLaunch(executable_, stream_)); }
@@ -53,28 +62,31 @@ class CudaRuntime final : public Runtime {
     cudaDeviceProp properties;
     MARA_CUDA(cudaGetDeviceProperties(&properties, index));
     name_ = properties.name;
-    bytes_ = properties.totalGlobalMem;
     MARA_CUDA(cudaSetDevice(index));
+    size_t total = 0;
+    MARA_CUDA(cudaMemGetInfo(&bytes_, &total));  // what other processes leave
     MARA_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   }
 
   void* allocate(size_t bytes) override {
     void* data = nullptr;
     const cudaError_t status = cudaMalloc(&data, bytes);
-    if (status == cudaErrorMemoryAllocation) {
-      cudaGetLastError();  // forgotten: the caller deals with it
-      return nullptr;
-    }
-    check(status, "cudaMalloc");
-    return data;
+    if (status == cudaSuccess) return data;
+    forget_error();  // the caller deals with it
+    if (status != cudaErrorMemoryAllocation) check(status, "cudaMalloc");
+    return nullptr;
   }
-  void release(void* data, size_t) noexcept override { cudaFree(data); }
+  void release(void* data, size_t) noexcept override {
+    if (cudaFree(data) != cudaSuccess) forget_error();  // one that an earlier call has left
+  }
   void* allocate_host(size_t bytes) override {
     void* data = nullptr;
     MARA_CUDA(cudaHostAlloc(&data, bytes, cudaHostAllocDefault));
     return data;
   }
-  void release_host(void* data) noexcept override { cudaFreeHost(data); }
+  void release_host(void* data) noexcept override {
+    if (cudaFreeHost(data) != cudaSuccess) forget_error();
+  }
 
   void copy_to_device(void* device, const void* host, size_t bytes) override {
     if (bytes == 0) return;
@@ -94,18 +106,12 @@ class CudaRuntime final : public Runtime {
   }
   std::unique_ptr<Event> event() override { return std::make_unique<CudaEvent>(stream_); }
   double seconds(const std::function<void()>& body) override {
-    cudaEvent_t start = nullptr, end = nullptr;
-    MARA_CUDA(cudaEventCreate(&start));
-    MARA_CUDA(cudaEventCreate(&end));
-    MARA_CUDA(cudaEventRecord(start, stream_));
+    CudaEvent start(stream_, cudaEventDefault), end(stream_, cudaEventDefault);
+    start.record();
     body();
-    MARA_CUDA(cudaEventRecord(end, stream_));
-    MARA_CUDA(cudaEventSynchronize(end));
-    float milliseconds = 0;
-    MARA_CUDA(cudaEventElapsedTime(&milliseconds, start, end));
-    cudaEventDestroy(start);
-    cudaEventDestroy(end);
-    return 1e-3 * static_cast<double>(milliseconds);
+    end.record();
+    end.wait();
+    return end.seconds_since(start);
   }
 
   std::unique_ptr<Graph> capture(const std::function<void()>& body) override {
@@ -116,6 +122,7 @@ class CudaRuntime final : public Runtime {
     } catch (...) {
       cudaStreamEndCapture(stream_, &graph);
       if (graph != nullptr) cudaGraphDestroy(graph);
+      forget_error();
       throw;
     }
     MARA_CUDA(cudaStreamEndCapture(stream_, &graph));
@@ -170,8 +177,19 @@ std::string cuda_problem(int index) {
 
 namespace kernels::cuda {
 
+void out_of_memory(const char* call) {
+  throw OutOfMemory(detail::join(
+      {"out of memory on the GPU: ", call, " failed; in use are ", memory_in_use({DeviceType::cuda, opened_index})}));
+}
+
 void check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
+  MARA_CHECK(status != cudaErrorNoKernelImageForDevice, "this build has no code for this GPU; configure with ",
+             "-DCMAKE_CUDA_ARCHITECTURES=", device_info().capability, ", or use --device cpu");
+  if (status == cudaErrorMemoryAllocation) {
+    forget_error();
+    out_of_memory(call);
+  }
   throw Failure(detail::join({"CUDA: ", call, ": ", cudaGetErrorName(status), ", ", cudaGetErrorString(status)}));
 }
 
@@ -194,16 +212,21 @@ const DeviceInfo& device_info() {
     MARA_CUDA(cudaGetDevice(&device));
     cudaDeviceProp properties;
     MARA_CUDA(cudaGetDeviceProperties(&properties, device));
-    return DeviceInfo{properties.multiProcessorCount, properties.l2CacheSize,
-                      static_cast<int64_t>(properties.sharedMemPerBlockOptin),
+    return DeviceInfo{properties.multiProcessorCount, static_cast<int64_t>(properties.sharedMemPerBlockOptin),
                       10 * properties.major + properties.minor};
   }();
   return info;
 }
 
 int grid_for(int64_t items, int64_t per_block, int waves) {
-  const int64_t blocks = (items + per_block - 1) / per_block;
-  return static_cast<int>(std::clamp<int64_t>(blocks, 1, int64_t{waves} * device_info().multiprocessors));
+  const int64_t most = int64_t{waves} * device_info().multiprocessors;
+  return static_cast<int>(std::clamp<int64_t>(ceil_div(items, per_block), 1, most));
+}
+
+unsigned exact_grid(int64_t blocks) {
+  if (blocks <= std::numeric_limits<int32_t>::max()) return static_cast<unsigned>(blocks);
+  throw Failure(
+      detail::join({"CUDA: a launch takes up to 2^31 - 1 blocks, ", blocks, " are needed; use smaller batches"}));
 }
 
 }  // namespace kernels::cuda

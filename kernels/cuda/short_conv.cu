@@ -6,7 +6,7 @@
 // channel and slice), and leaves its sums for dweight and dbias to a second kernel, which adds the slices in order.
 // More taps take the same road with a longer halo; their sums are made 16 lags at a time (y of the grid).
 
-#include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/channel_rows.cuh"
 #include "kernels/kernels.h"
 #include "kernels/short_conv.h"
 
@@ -49,18 +49,18 @@ struct Work {
   uint32_t packs_per_row, packs, span, slices;
 
   Work(const View& u, int per_pack) : channels(u.size(0)), length(u.size(2)) {
-    packs_per_row = static_cast<uint32_t>((length + per_pack - 1) / per_pack);
+    packs_per_row = static_cast<uint32_t>(ceil_div(length, per_pack));
     packs = packs_per_row * static_cast<uint32_t>(u.size(1));
     constexpr int64_t kLarge = 1 << 21;  // packs; below, it is more important to have many blocks
     span = kThreads * (channels * packs >= kLarge ? 8 : 2);
-    slices = (packs + span - 1) / span;
+    slices = ceil_div(packs, span);
   }
-  unsigned blocks() const { return static_cast<unsigned>(channels * slices); }
+  unsigned blocks() const { return exact_grid(channels * slices); }
 };
 
 /// Calls body(b, l) for each pack of the block that is this thread's: values from l on of batch row b.
 template <int V, class Body>
-__device__ __forceinline__ void for_each_pack(const Work& work, const Body& body) {
+__device__ __forceinline__ void for_each_own_pack(const Work& work, const Body& body) {
   const uint32_t begin = blockIdx.x % work.slices * work.span, end = min(begin + work.span, work.packs);
   for (uint32_t pack = begin + threadIdx.x; pack < end; pack += kThreads) {
     body(pack / work.packs_per_row, static_cast<int64_t>(pack % work.packs_per_row) * V);
@@ -117,7 +117,7 @@ struct Window {
   }
   /// Value l + i - kDirection lag.
   __device__ __forceinline__ float at(int i, int lag) const {
-    const int held = kDirection > 0 ? (lag - i + V - 1) / V : (i + lag) / V;
+    const int held = kDirection > 0 ? ceil_div(lag - i, V) : (i + lag) / V;
     return pack[held][i - kDirection * lag + kDirection * held * V];
   }
 };
@@ -144,13 +144,13 @@ __device__ __forceinline__ void share_taps(const Weight& weight, int64_t d, floa
 // y[l] = bias + sum_lag weight[lag] (x[l - kDirection lag] + input_bias)
 template <class T, int kLags, int kDirection, bool kPacks>
 __global__ void __launch_bounds__(kThreads)
-    convolve(Work work, Rows<T> x, PerChannel input_bias, Weight weight, PerChannel bias, Rows<T> y) {
+    convolve(Work work, ChannelRows<T> x, PerChannel input_bias, Weight weight, PerChannel bias, ChannelRows<T> y) {
   constexpr int V = kPerAccess<T>;
   __shared__ float taps[kLags];
   const int64_t d = blockIdx.x / work.slices;
   share_taps(weight, d, taps);
   const float start = bias.at_or_zero(d), shift = input_bias.at_or_zero(d);
-  for_each_pack<V>(work, [&](int64_t b, int64_t l) {
+  for_each_own_pack<V>(work, [&](int64_t b, int64_t l) {
     Window<T, kLags, kDirection> window;
     window.template move_to<kPacks>(x.at(d, b), l, work.length);
     window.template add<kPacks>(shift, l, work.length);
@@ -167,7 +167,8 @@ __global__ void __launch_bounds__(kThreads)
 // du, if it is wanted.
 template <class T, int kLags, bool kPacks>
 __global__ void __launch_bounds__(kThreads)
-    correlate(Work work, Rows<T> dy, Rows<T> u, PerChannel input_bias, Weight weight, Rows<T> du, float* partial) {
+    correlate(Work work, ChannelRows<T> dy, ChannelRows<T> u, PerChannel input_bias, Weight weight, ChannelRows<T> du,
+              float* partial) {
   constexpr int V = kPerAccess<T>, kSums = kLags + 2;
   constexpr bool kWithDu = kLags == kFewTaps;
   using Gradient = Window<T, kWithDu ? kLags : 1, -1>;
@@ -179,7 +180,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int lag = 0; lag <= last; ++lag) sum_of_taps += taps[lag];
   const float shift = input_bias.at_or_zero(d);
   float sums[kSums] = {};
-  for_each_pack<V>(work, [&](int64_t b, int64_t l) {
+  for_each_own_pack<V>(work, [&](int64_t b, int64_t l) {
     Gradient g;
     Window<T, kLags, 1> x;
     g.template move_to<kPacks>(dy.at(d, b), l, work.length);
@@ -255,7 +256,7 @@ void run_convolve(Stream& stream, const View& x, const View& input_bias, const V
                   const View& y) {
   const Work work(x, kPerAccess<T>);
   if (work.blocks() == 0) return;
-  const Rows<T> from(x), to(y);
+  const ChannelRows<T> from(x), to(y);
   const auto run = [&]<bool kPacks>() {
     const auto kernel = weight.size(1) <= kFewTaps ? convolve<T, kFewTaps, kDirection, kPacks>
                                                    : convolve<T, kMaxTaps, kDirection, kPacks>;
@@ -276,15 +277,15 @@ void backward(Stream& stream, const ShortConvBackward& a) {
   const int64_t sums = work.channels * (weight.taps + 2);
   if (sums == 0) return;
   const auto partial = stream.scratch<float>(work.slices * sums);
-  const Rows<T> dy(a.dy), u(a.u), du(few ? a.du : View{});
+  const ChannelRows<T> dy(a.dy), u(a.u), du(few ? a.du : View{});
   const auto run = [&]<bool kPacks>() {
-    const dim3 grid(work.blocks(), few ? 1 : (weight.taps + kLagGroup - 1) / kLagGroup);
+    const dim3 grid(work.blocks(), few ? 1 : ceil_div(weight.taps, kLagGroup));
     const auto kernel = few ? correlate<T, kFewTaps, kPacks> : correlate<T, kLagGroup, kPacks>;
     kernel<<<grid, kThreads, 0, native(stream)>>>(work, dy, u, PerChannel(a.input_bias), weight, du, partial);
     launched("short_conv_backward: correlate");
   };
   if (work.blocks() > 0) with_packs<T>(work.length, run, dy, u, du);
-  finish<<<static_cast<unsigned>((sums + kThreads - 1) / kThreads), kThreads, 0, native(stream)>>>(
+  finish<<<exact_grid(ceil_div(sums, kThreads)), kThreads, 0, native(stream)>>>(
       work, weight.taps, partial, Weight(a.dweight), a.accumulate_weight, PerChannel(a.dbias), a.accumulate_bias,
       PerChannel(a.dinput_bias), a.accumulate_input_bias);
   launched("short_conv_backward: finish");

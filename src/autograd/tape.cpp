@@ -114,8 +114,7 @@ Tensor Tape::allocate_grad(const Place& place) {
   const Node& node = nodes_[static_cast<size_t>(place.node)];
   const bool shared = grad.data.defined() && grad.data.storage().use_count() > 1;
   if (!grad.data.defined() || shared) {
-    Tensor fresh = Tensor::empty({node.shape.numel()}, node.dtype, node.device);
-    fresh.storage()->label = "gradient";
+    Tensor fresh = Tensor::empty({node.shape.numel()}, node.dtype, node.device, "gradient");
     if (shared) copy(grad.data.view(), fresh.view(), false, node.device);
     grad.data = fresh;
   }
@@ -205,6 +204,7 @@ void Tape::backward(const Tensor& out, const Tensor& dy, const LeafReady& on_rea
       const Tensor gradient = node.grad.data.reshape(node.shape);
       node.grad.data = Tensor();
       Grads grads(*this, i);
+      const ErrorContext frame(std::string("backward of ") + node.op);
       node.backward(gradient, grads);
     }
     for (Leaf* leaf : std::views::reverse(node.first_uses)) {

@@ -15,7 +15,7 @@
 namespace mara::bench {
 namespace {
 
-constexpr int64_t kWarmUp = 3;
+constexpr int64_t kWarmUp = 5;  // the third captures the step where that can be done
 constexpr size_t kFewestSteps = 5, kMostSteps = 50;
 
 std::string name(Device device) { return to_string(device) + ": " + runtime(device).description(); }
@@ -35,9 +35,11 @@ StepTimes time_steps(const train::Recipe& recipe, Device device, double effort) 
   std::vector<double> seconds;
   StepTimes out{.parameters = trainer.arena().parameter_count()};
   double spent = 0;
+  trainer.enqueue(0);
   for (int64_t step = 0; seconds.size() < kFewestSteps || (spent < 20 * effort && seconds.size() < kMostSteps);
        ++step) {
-    const train::StepMetrics metrics = trainer.step(step);
+    trainer.enqueue(step + 1);  // the next one is prepared meanwhile, as in training
+    const train::StepMetrics metrics = trainer.collect();
     if (step < kWarmUp) continue;
     seconds.push_back(tokens / metrics.tokens_per_second);
     spent += seconds.back();

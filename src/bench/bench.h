@@ -31,7 +31,7 @@ struct Report {
 /// Every call once.
 Report bench(const Calls& calls, Device device, const Ceilings& ceilings, double effort);
 
-/// Three steps to warm up, then the median; after them each of the step's calls alone.
+/// A few steps to warm up, then the median; after them each of the step's calls alone.
 Report bench_step(const train::Recipe& recipe, Device device, const Ceilings& ceilings, double effort);
 
 std::string to_text(const Report& report);

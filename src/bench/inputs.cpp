@@ -109,7 +109,13 @@ void fill_inputs(Instance& instance) {
 
 void copy_inputs(const Instance& from, const Instance& to) {
   for (size_t i = 0; i < from.slots().size(); ++i) {
-    if (from.slots()[i].role.read()) convert(from.slots()[i].memory, to.slots()[i].memory);
+    const Slot &source = from.slots()[i], &target = to.slots()[i];
+    if (!source.role.read()) continue;
+    if (source.memory.dtype() == Dtype::f64) {  // single numbers; not every device copies f64
+      upload(download(source), target);
+    } else {
+      convert(source.memory, target.memory);
+    }
   }
 }
 

@@ -6,9 +6,9 @@
 #include <cstdio>
 #include <utility>
 
+#include "core/format.h"
 #include "core/log.h"
 #include "core/runtime.h"
-#include "io/atomic_file.h"
 #include "io/hash.h"
 
 namespace mara::checkpoint {
@@ -44,10 +44,10 @@ bool all_finite(const std::vector<std::byte>& bytes, Dtype dtype) {
   });
 }
 
-/// What keeps `state` from being filled from the file, a line each.
-std::string differences(const Collector& state, const io::Hdf5Reader& file, bool whole) {
-  std::string out;
-  const auto add = [&](std::initializer_list<detail::Part> parts) { out += "\n  " + detail::join(parts); };
+/// What keeps `state` from being filled from the file.
+std::vector<std::string> differences(const Collector& state, const io::Hdf5Reader& file, bool whole) {
+  std::vector<std::string> out;
+  const auto add = [&](std::initializer_list<detail::Part> parts) { out.push_back(detail::join(parts)); };
   std::vector<std::string> wanted;
   for (const auto& [name, tensor] : state.tensors) {
     wanted.push_back(name);
@@ -77,8 +77,9 @@ std::string differences(const Collector& state, const io::Hdf5Reader& file, bool
 
 void fill(const Collector& state, const io::Hdf5Reader& file, bool whole) {
   const std::string name = file.path().string();
-  const std::string unlike = differences(state, file, whole);
-  MARA_CHECK(unlike.empty(), name, ": does not fit this recipe's model:", unlike);
+  const std::vector<std::string> unlike = differences(state, file, whole);
+  MARA_CHECK(unlike.empty(), name, ": does not fit this recipe's model:", listed(unlike),
+             "\nuse the recipe it was trained with, which is in it, or another checkpoint");
   std::vector<std::byte> bytes;
   for (const auto& [key, tensor] : state.tensors) {
     const io::Dataset& stored = *file.find(key);
@@ -151,9 +152,9 @@ int64_t Snapshot::step() const {
   return at->second;
 }
 
-void Snapshot::write(const std::filesystem::path& path, const std::string& recipe,
-                     const std::optional<Score>& score) const {
-  io::AtomicFile atomic(path, io::Existing::replace);
+void Snapshot::write(const std::filesystem::path& path, const std::string& recipe, const std::optional<Score>& score,
+                     io::Existing existing) const {
+  io::AtomicFile atomic(path, existing);
   io::Hdf5Writer file(atomic.temporary(), static_cast<int64_t>(memory_.size()));
   file.attribute(kFormat, kFormatName);
   file.attribute(kRecipe, recipe);

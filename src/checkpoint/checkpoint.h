@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/state.h"
+#include "io/atomic_file.h"
 #include "io/hdf5_file.h"
 
 namespace mara::checkpoint {
@@ -30,8 +31,9 @@ class Snapshot {
 
   void capture(const StateFunction& state);
   int64_t step() const;
-  /// Writes the last capture. An existing file is replaced. Throws Failure.
-  void write(const std::filesystem::path& path, const std::string& recipe, const std::optional<Score>& score) const;
+  /// Writes the last capture. Throws Failure, and Error for what AtomicFile refuses.
+  void write(const std::filesystem::path& path, const std::string& recipe, const std::optional<Score>& score,
+             io::Existing existing = io::Existing::replace) const;
 
  private:
   struct Entry {

@@ -5,7 +5,6 @@
 #include <memory>
 
 #include "cli/commands.h"
-#include "core/parallel.h"
 
 namespace mara::cli {
 namespace {
@@ -13,14 +12,13 @@ namespace {
 struct Arguments {
   std::string what, recipe;
   std::vector<std::string> settings;
-  std::string device = "cpu";
-  int threads = 0;
+  DeviceOptions machine;
   double effort = 0.1;
   bool json = false;
 };
 
 bench::Report measure(const Arguments& arguments) {
-  const Device device = parse_device(arguments.device);
+  const Device device = use(arguments.machine);
   const double effort = arguments.effort;
   if (arguments.what == "step") {
     MARA_CHECK(!arguments.recipe.empty(), "bench: a step needs a recipe: mara bench step RECIPE");
@@ -35,7 +33,6 @@ bench::Report measure(const Arguments& arguments) {
 }
 
 int run(const Arguments& arguments) {
-  if (arguments.threads > 0) set_thread_count(arguments.threads);
   const bench::Report report = measure(arguments);
   std::fputs((arguments.json ? bench::to_json(report) + "\n" : bench::to_text(report)).c_str(), stdout);
   return 0;
@@ -50,8 +47,7 @@ std::function<int()> setup(CLI::App& app) {
                  "With `step` a key of the recipe, else a size: --set L=8192 --set dtype=f32 (repeatable)")
       ->take_all()
       ->allow_extra_args(false);
-  app.add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--threads", arguments->threads, "CPU threads (default: all)")->check(CLI::Range(1, 1024));
+  add_device_options(app, arguments->machine);
   app.add_option("--effort", arguments->effort, "Seconds to spend on each measurement")
       ->check(CLI::Range(0.0, 60.0))
       ->capture_default_str();

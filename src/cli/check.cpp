@@ -5,7 +5,6 @@
 #include <memory>
 
 #include "cli/commands.h"
-#include "core/parallel.h"
 
 namespace mara::cli {
 namespace {
@@ -13,16 +12,15 @@ namespace {
 struct Arguments {
   std::string recipe;
   std::vector<std::string> overrides;
-  std::string device = "cpu";
-  int threads = 0;
+  DeviceOptions machine;
   bool quick = false;
 };
 
 int run(const Arguments& arguments) {
-  if (arguments.threads > 0) set_thread_count(arguments.threads);
-  const kernels::Backend tested = kernels::on(parse_device(arguments.device));
+  const Device device = use(arguments.machine);
   const train::Recipe recipe = train::Recipe::load(arguments.recipe, arguments.overrides);
-  const std::vector<bench::CheckRow> rows = bench::check(bench::recipe_calls(recipe, arguments.quick), tested);
+  recipe.require_device(device);
+  const std::vector<bench::CheckRow> rows = bench::check(bench::recipe_calls(recipe, arguments.quick), kernels::on(device));
   std::fputs(bench::to_text(rows).c_str(), stdout);
   bench::require_ok(rows, "do not train there, and report this with the table and the device's name");
   return 0;
@@ -32,8 +30,7 @@ std::function<int()> setup(CLI::App& app) {
   const auto arguments = std::make_shared<Arguments>();
   app.add_option("recipe", arguments->recipe, "YAML file: its kernels are run at its sizes")->required();
   add_overrides(app, arguments->overrides, "train.batch=4");
-  app.add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--threads", arguments->threads, "CPU threads (default: all)")->check(CLI::Range(1, 1024));
+  add_device_options(app, arguments->machine);
   app.add_flag("--quick", arguments->quick, "One sequence at a time: what `mara train` does at its start on a GPU");
   return [arguments] { return run(*arguments); };
 }

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "core/device.h"
+
 namespace CLI {
 class App;
 }
@@ -20,5 +22,14 @@ struct Command {
 
 /// "--set key=value", as often as wanted.
 void add_overrides(CLI::App& app, std::vector<std::string>& overrides, const std::string& example);
+
+struct DeviceOptions {
+  std::string device = "cpu";
+  int threads = 0;  // 0: all
+};
+/// "--device" and "--threads".
+void add_device_options(CLI::App& app, DeviceOptions& options);
+/// From now on the CPU works with so many threads. Throws Error for a device that is not there.
+Device use(const DeviceOptions& options);
 
 }  // namespace mara::cli

@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -7,7 +8,6 @@
 
 #include "cli/commands.h"
 #include "core/format.h"
-#include "core/parallel.h"
 #include "eval/examples.h"
 #include "eval/tables.h"
 #include "train/loaded_model.h"
@@ -22,10 +22,34 @@ struct Arguments {
   std::vector<std::string> overrides, data;
   std::string split;
   std::optional<int64_t> examples, window, stride;
-  std::string device = "cpu";
-  int threads = 0;
+  DeviceOptions machine;
   bool json = false;
 };
+
+/// Evaluating is for the model as it was trained, so of its recipe only what stands around the model may differ.
+void check_overrides(const std::vector<std::string>& overrides) {
+  constexpr const char* kFree[] = {"eval.", "data.", "task.", "precision."};
+  for (const std::string& assignment : overrides) {
+    const bool free = std::any_of(std::begin(kFree), std::end(kFree),
+                                  [&](const char* group) { return assignment.rfind(group, 0) == 0; });
+    MARA_CHECK(free, "eval: --set ", assignment,
+               ": only keys of eval, data, task and precision can differ from the run's, anything else is another "
+               "model or has no effect; leave it out");
+  }
+}
+
+train::LoadedModel load(const Arguments& arguments, Device device) {
+  check_overrides(arguments.overrides);
+  std::optional<ErrorContext> hint;
+  for (const std::string& assignment : arguments.overrides) {
+    constexpr std::string_view kLength = "data.length=";
+    if (assignment.rfind(kLength, 0) == 0) {
+      hint.emplace("--set " + assignment + "; to read less at once than the model was made for use --window " +
+                   assignment.substr(kLength.size()));
+    }
+  }
+  return train::load_model(arguments.checkpoint, device, arguments.overrides);
+}
 
 /// What a model can be evaluated on: its recipe's task, or texts. Of the training data nothing is needed.
 class Source {
@@ -46,11 +70,10 @@ class Source {
     MARA_CHECK(arguments.split != "test" || !data.test.empty(),
                "eval: the recipe names no data.test; give --split valid, or a text with --data");
     const bool valid = arguments.split == "valid" || data.test.empty();
-    const std::vector<std::string>& patterns = !arguments.data.empty() ? arguments.data
-                                               : valid                 ? data.valid
-                                                                       : data.test;
+    const bool other = !arguments.data.empty();
+    const std::vector<std::string>& patterns = other ? arguments.data : valid ? data.valid : data.test;
     tokenizer_ = data::make_tokenizer(data.tokenizer);
-    text_.emplace(patterns, *tokenizer_);
+    text_.emplace(patterns, *tokenizer_, other ? "--data" : data::DataConfig::option_of(valid ? "valid" : "test"));
     for (const std::string& pattern : patterns) name_ += (name_.empty() ? "" : ", ") + pattern;
   }
 
@@ -78,13 +101,10 @@ struct Result {
   eval::Breakdown breakdown;
 };
 
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
 Json groups_json(const char* key, const eval::Groups& groups) {
   Json out = Json::array();
   for (const auto& [value, group] : groups) {
-    out.push_back(
-        {{key, value}, {"scored", group.scored}, {"accuracy", group.accuracy()}, {"loss", number(group.loss())}});
+    out.push_back({{key, value}, {"scored", group.scored}, {"accuracy", group.accuracy()}, {"loss", group.loss()}});
   }
   return out;
 }
@@ -93,9 +113,9 @@ Json result_json(const Result& result, bool text) {
   const eval::Evaluation& e = result.evaluation;
   Json out;
   if (text) out = {{"window", result.windows.length}, {"stride", result.windows.stride}};
-  out.update({{"examples", e.examples}, {"scored", e.scored}, {"loss", number(e.loss)}, {"accuracy", e.accuracy}});
-  if (text) out["perplexity"] = number(e.perplexity());
-  if (e.bits_per_byte) out.update({{"bytes", e.bytes}, {"bits_per_byte", number(*e.bits_per_byte)}});
+  out.update({{"examples", e.examples}, {"scored", e.scored}, {"loss", e.loss}, {"accuracy", e.accuracy}});
+  if (text) out["perplexity"] = e.perplexity();  // null where the loss is above 709
+  if (e.bits_per_byte) out.update({{"bytes", e.bytes}, {"bits_per_byte", *e.bits_per_byte}});
   out["by_position"] = groups_json("position", result.breakdown.by_position);
   if (!text) out["by_distance"] = groups_json("distance", result.breakdown.by_distance);
   return out;
@@ -125,13 +145,14 @@ std::string result_text(const Result& result, bool text) {
 }
 
 int run(const Arguments& arguments) {
-  if (arguments.threads > 0) set_thread_count(arguments.threads);
-  const Device device = parse_device(arguments.device);
-  const train::LoadedModel loaded = train::load_model(arguments.checkpoint, device, arguments.overrides);
+  const Device device = use(arguments.machine);
+  const train::LoadedModel loaded = load(arguments, device);
   const Source source(loaded.recipe, arguments);
   const int64_t window = arguments.window.value_or(source.length());
   MARA_CHECK(window <= source.length(), "eval: --window: at most the ", source.length(),
              " tokens that the model was made for, got ", window);
+  MARA_CHECK(arguments.stride.value_or(1) <= window, "eval: --stride: at most the ", window,
+             " tokens of a window, or some would never be scored, got ", arguments.stride.value_or(1));
   // As many as the evaluation that ends a run, which this repeats.
   const int64_t count = arguments.examples.value_or(loaded.recipe.eval.test_examples);
   MARA_CHECK(source.is_text() || count > 0,
@@ -144,13 +165,19 @@ int run(const Arguments& arguments) {
   for (Result& result : results) {
     result.evaluation = eval::evaluate(*loaded.model, source.examples(result.windows), loaded.recipe.eval_batch(),
                                        device, &result.breakdown);
+    MARA_CHECK(std::isfinite(result.evaluation.loss), loaded.path.string(), ": the loss is not finite (",
+               result.evaluation.loss, "); these weights are of no use, take another checkpoint");
   }
   if (arguments.json) {
     Json out = {{"checkpoint", loaded.path.string()}, {"step", loaded.step}, {"on", source.name()}};
+    if (!arguments.overrides.empty()) out["set"] = arguments.overrides;
     for (const Result& result : results) out["results"].push_back(result_json(result, source.is_text()));
-    std::printf("%s\n", out.dump(2).c_str());
+    std::printf("%s\n", out.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   } else {
-    std::printf("%s, step %s, on %s\n", loaded.path.c_str(), with_commas(loaded.step).c_str(), source.name().c_str());
+    std::string heading =
+        detail::join({loaded.path.string(), ", step ", with_commas(loaded.step), ", on ", source.name()});
+    for (const std::string& assignment : arguments.overrides) heading += ", --set " + assignment;
+    std::printf("%s\n", printable(heading).c_str());
     for (const Result& result : results) std::printf("\n%s", result_text(result, source.is_text()).c_str());
   }
   if (std::fflush(stdout) != 0) throw Failure("eval: cannot write to the standard output");
@@ -174,9 +201,7 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("--stride", arguments->stride,
                  "S: also slide the window by so many tokens and score only those: more context, lower loss")
       ->check(CLI::PositiveNumber);
-  app.add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--threads", arguments->threads, "CPU threads; results do not depend on it (default: all)")
-      ->check(CLI::Range(1, 1024));
+  add_device_options(app, arguments->machine);
   app.add_flag("--json", arguments->json, "Print one JSON object instead: every position and distance by itself");
   return [arguments] { return run(*arguments); };
 }

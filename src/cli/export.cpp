@@ -18,8 +18,7 @@ struct Arguments {
 int run(const Arguments& arguments) {
   weights::ExportOptions options = arguments.options;
   if (!arguments.dtype.empty()) options.dtype = parse_dtype(arguments.dtype);
-  weights::check_name(options.to);
-  weights::check_free(options.to, options.force);
+  weights::check_target(options.to, {}, options.force);
   const size_t count = weights::export_weights(train::load_model(arguments.checkpoint, kCpu), options);
   log_info(detail::join({"export: ", options.to.string(), ", ", count, " tensors"}));
   return 0;
@@ -36,7 +35,7 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("--dtype", arguments->dtype,
                  "f32; or bf16, with norms, biases, filters and constants in f32 (default: as in the checkpoint)")
       ->check(CLI::IsMember({"f32", "bf16"}));
-  app.add_flag("--force", options.force, "Replace an existing file");
+  app.add_flag("--force", options.force, "Replace an existing file of weights");
   return [arguments] { return run(*arguments); };
 }
 

@@ -33,7 +33,7 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("--names", options.names,
                  "What the parameters are called in the file: own, safari, h3, or a YAML file of `ours: theirs`")
       ->capture_default_str();
-  app.add_flag("--force", options.force, "Replace an existing file");
+  app.add_flag("--force", options.force, "Replace a checkpoint that was imported, too");
   return [arguments] { return run(*arguments); };
 }
 

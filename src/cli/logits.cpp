@@ -5,7 +5,6 @@
 
 #include "cli/commands.h"
 #include "core/log.h"
-#include "core/parallel.h"
 #include "weights/weights_file.h"
 
 namespace mara::cli {
@@ -13,19 +12,16 @@ namespace {
 
 struct Arguments {
   std::string checkpoint, tokens, to;
-  std::string device = "cpu";
-  int threads = 0;
+  DeviceOptions machine;
   bool force = false;
 };
 
 int run(const Arguments& arguments) {
-  if (arguments.threads > 0) set_thread_count(arguments.threads);
-  MARA_CHECK(std::filesystem::path(arguments.to).extension() == ".safetensors", "--to ", arguments.to,
-             ": a name that ends in .safetensors is required");
-  weights::check_free(arguments.to, arguments.force);
-  const train::LoadedModel loaded = train::load_model(arguments.checkpoint, parse_device(arguments.device));
-  const std::vector<weights::Sequence> sequences = weights::read_sequences(arguments.tokens, loaded.recipe);
-  weights::write_logits(loaded, sequences, arguments.to, arguments.force);
+  const io::Existing existing = weights::check_target(arguments.to, {.hdf5 = std::nullopt}, arguments.force);
+  const train::LoadedModel loaded = train::load_model(arguments.checkpoint, use(arguments.machine));
+  const std::vector<weights::Sequence> sequences =
+      weights::read_sequences(arguments.tokens, loaded.model->vocabulary(), loaded.recipe.model_setup().length);
+  weights::write_logits(loaded, sequences, arguments.to, existing);
   log_info(detail::join(
       {"logits: ", arguments.to, ", ", sequences.size(), sequences.size() == 1 ? " sequence" : " sequences"}));
   return 0;
@@ -39,9 +35,7 @@ std::function<int()> setup(CLI::App& app) {
          "--to", arguments->to,
          "File to make, .safetensors: logits.N (L, V) in f32 and ids.N (L) for line N; V is the padded vocabulary")
       ->required();
-  app.add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--threads", arguments->threads, "CPU threads; results do not depend on it (default: all)")
-      ->check(CLI::Range(1, 1024));
+  add_device_options(app, arguments->machine);
   app.add_flag("--force", arguments->force, "Replace an existing file");
   return [arguments] { return run(*arguments); };
 }

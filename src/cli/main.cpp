@@ -12,6 +12,7 @@
 
 #include "cli/commands.h"
 #include "core/error.h"
+#include "core/format.h"
 
 namespace {
 
@@ -22,7 +23,7 @@ constexpr const Command* kCommands[] = {&kTrain,  &kEval,     &kGenerate, &kRepo
 constexpr int kFailed = 1, kWrongUse = 2;
 
 int fail(const std::string& text, int code) {
-  std::fprintf(stderr, "error: %s\n", text.c_str());
+  std::fprintf(stderr, "error: %s\n", mara::printable(text, "\n\t").c_str());  // may quote any file
   return code;
 }
 

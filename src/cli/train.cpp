@@ -22,8 +22,7 @@ struct Arguments {
   std::string recipe;
   std::vector<std::string> overrides;
   std::string out;
-  std::string device = "cpu";
-  int threads = 0;
+  DeviceOptions machine;
   bool force = false;
   bool no_check = false;
   std::optional<std::string> resume;
@@ -47,6 +46,7 @@ void check_kernels(const train::Recipe& recipe, Device device) {
 }
 
 int train_recipe(const train::Recipe& recipe, Device device, const Arguments& arguments) {
+  recipe.require_device(device);
   const std::string out = arguments.out.empty() ? "runs/" + recipe.run.name : arguments.out;
   if (!arguments.resume) train::RunFolder::check_free(out, arguments.force);
   std::optional<train::ResumePoint> point;
@@ -81,8 +81,7 @@ int train_recipe(const train::Recipe& recipe, Device device, const Arguments& ar
 }
 
 int run(const Arguments& arguments) {
-  if (arguments.threads > 0) set_thread_count(arguments.threads);
-  const Device device = parse_device(arguments.device);
+  const Device device = use(arguments.machine);
   const train::Recipe recipe = train::Recipe::load(arguments.recipe, arguments.overrides);
   try {
     return train_recipe(recipe, device, arguments);
@@ -96,9 +95,7 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("recipe", arguments->recipe, "YAML file that determines the run")->required();
   add_overrides(app, arguments->overrides, "train.steps=100");
   app.add_option("--out", arguments->out, "Run folder (default: runs/NAME, NAME being run.name)");
-  app.add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--threads", arguments->threads, "CPU threads; results do not depend on it (default: all)")
-      ->check(CLI::Range(1, 1024));
+  add_device_options(app, arguments->machine);
   app.add_flag("--no-check", arguments->no_check,
                "On a GPU, do not compare the recipe's kernels with the CPU before the start");
   CLI::Option* force = app.add_flag("--force", arguments->force, "Move an existing run folder aside");

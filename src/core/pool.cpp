@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <mutex>
 
 #include "core/format.h"
 #include "core/runtime.h"
@@ -10,6 +11,32 @@ namespace mara {
 namespace {
 
 thread_local Pool* scoped_pool = nullptr;
+
+// Every pool there is. Never destroyed: static tensors may outlive main.
+struct Registry {
+  std::mutex mutex;
+  std::vector<Pool*> pools;
+};
+Registry& registry() {
+  static Registry& all = *new Registry;
+  return all;
+}
+
+template <class F>
+void for_pools_of(Device device, F&& f) {
+  const std::lock_guard lock(registry().mutex);
+  for (Pool* pool : registry().pools) {
+    if (pool->device() == device) f(*pool);
+  }
+}
+
+std::vector<Pool::Holder> sorted(const std::map<std::string, Pool::Holder>& by_label) {
+  std::vector<Pool::Holder> out;
+  for (const auto& [label, holder] : by_label) out.push_back(holder);
+  std::stable_sort(out.begin(), out.end(),
+                   [](const Pool::Holder& a, const Pool::Holder& b) { return a.bytes > b.bytes; });
+  return out;
+}
 
 // Smallest of {4, 5, 6, 7} * 2^k >= bytes, at least 256: at most 25 % of a block is unused.
 int64_t size_class(int64_t bytes) {
@@ -20,8 +47,8 @@ int64_t size_class(int64_t bytes) {
 
 }  // namespace
 
-Storage::Storage(Pool& pool, int64_t bytes) : pool_(pool), bytes_(size_class(bytes)) {
-  data_ = pool.take(bytes_);
+Storage::Storage(Pool& pool, int64_t bytes, const char* label) : label(label), pool_(pool), bytes_(size_class(bytes)) {
+  data_ = pool.take(bytes_, label);
   pool.live_ += bytes_;
   pool.peak_ = std::max(pool.peak_, pool.live_);
   ++pool.live_blocks_;
@@ -38,57 +65,84 @@ Storage::~Storage() {
   pool_.free_[bytes_].push_back(data_);
 }
 
-Pool::~Pool() { release_free(); }
+Pool::Pool(Device device) : device_(device) {
+  const std::lock_guard lock(registry().mutex);
+  registry().pools.push_back(this);
+}
+
+Pool::~Pool() {
+  release_free();
+  const std::lock_guard lock(registry().mutex);
+  std::erase(registry().pools, this);
+}
 
 void Pool::release_free() {
   for (auto& [bytes, blocks] : free_) {
     for (void* data : blocks) {
       runtime(device_).release(data, static_cast<size_t>(bytes));
       reserved_ -= bytes;
+      ++system_calls_;
     }
   }
   free_.clear();
 }
 
-void* Pool::take(int64_t bytes) {
+void* Pool::take(int64_t bytes, const char* label) {
   std::vector<void*>& blocks = free_[bytes];
   if (!blocks.empty()) {
     void* data = blocks.back();
     blocks.pop_back();
     return data;
   }
-  void* data = runtime(device_).allocate(static_cast<size_t>(bytes));
-  if (data == nullptr && device_.type != DeviceType::meta && !keeps_blocks_) {
-    release_free();  // blocks of other sizes may be what is missing
-    data = runtime(device_).allocate(static_cast<size_t>(bytes));
+  Runtime& system = runtime(device_);
+  void* data = system.allocate(static_cast<size_t>(bytes));
+  if (data == nullptr && device_.type != DeviceType::meta) {
+    // Blocks of other sizes and other pools may be what is missing.
+    for_pools_of(device_, [](Pool& pool) {
+      if (!pool.keeps_blocks_) pool.release_free();
+    });
+    data = system.allocate(static_cast<size_t>(bytes));
   }
   if (data == nullptr && device_.type != DeviceType::meta) {
-    throw OutOfMemory(detail::join({"out of memory on ", to_string(device_), ": ", bytes_text(bytes),
-                                    " more were needed beside ", bytes_text(live_), " in use by ", holders_text(3)}));
+    throw OutOfMemory(detail::join({"out of memory on ", to_string(device_), ": ", label, " needs ", bytes_text(bytes),
+                                    " more; in use are ", memory_in_use(device_)}));
   }
   reserved_ += bytes;
+  ++system_calls_;
   return data;
 }
 
 std::vector<Pool::Holder> Pool::holders() const {
   std::map<std::string, Holder> by_label;
+  add_holders(by_label);
+  return sorted(by_label);
+}
+
+void Pool::add_holders(std::map<std::string, Holder>& by_label) const {
   for (const Storage* storage = live_list_; storage != nullptr; storage = storage->next_) {
     Holder& holder = by_label[storage->label];
     holder.label = storage->label;
     holder.bytes += storage->bytes_;
     ++holder.blocks;
   }
-  std::vector<Holder> sorted;
-  for (auto& [label, holder] : by_label) sorted.push_back(holder);
-  std::stable_sort(sorted.begin(), sorted.end(), [](const Holder& a, const Holder& b) { return a.bytes > b.bytes; });
-  return sorted;
 }
 
-std::string Pool::holders_text(size_t most) const {
+std::string memory_in_use(Device device) {
+  std::map<std::string, Pool::Holder> by_label;
+  int64_t live = 0, idle = 0;
+  for_pools_of(device, [&](const Pool& pool) {
+    pool.add_holders(by_label);
+    live += pool.live_bytes();
+    idle += pool.reserved_bytes() - pool.live_bytes();
+  });
+  const std::string kept = idle > 0 ? ", and " + bytes_text(idle) + " are kept for reuse" : "";
+  return bytes_text(live) + ", most by " + holders_text(sorted(by_label), 3) + kept;
+}
+
+std::string holders_text(const std::vector<Pool::Holder>& holders, size_t most) {
   std::string text;
-  const std::vector<Holder> all = holders();
-  for (size_t i = 0; i < std::min(most, all.size()); ++i) {
-    text += (i > 0 ? ", " : "") + all[i].label + " " + bytes_text(all[i].bytes);
+  for (size_t i = 0; i < std::min(most, holders.size()); ++i) {
+    text += (i > 0 ? ", " : "") + holders[i].label + " " + bytes_text(holders[i].bytes);
   }
   return text.empty() ? "nothing" : text;
 }

@@ -55,7 +55,7 @@ class Runtime {
   virtual std::unique_ptr<Graph> capture(const std::function<void()>&) { return nullptr; }
   /// The device's own stream, for its kernels.
   virtual void* native_stream() { return nullptr; }
-  /// All of the device's memory.
+  /// What of the device's memory this process can have.
   virtual int64_t memory_bytes() const = 0;
   /// Name and size, for people.
   virtual std::string description() const = 0;

@@ -30,10 +30,9 @@ class Stream {
     std::unique_ptr<Storage> storage_;
   };
   template <class T>
-  Scratch<T> scratch(int64_t count) {
-    auto storage = std::make_unique<Storage>(current_pool(device_), count * static_cast<int64_t>(sizeof(T)));
-    storage->label = "kernel scratch";
-    return Scratch<T>(std::move(storage));
+  Scratch<T> scratch(int64_t count, const char* kernel = __builtin_FUNCTION()) {
+    return Scratch<T>(
+        std::make_unique<Storage>(current_pool(device_), count * static_cast<int64_t>(sizeof(T)), kernel));
   }
 
  private:

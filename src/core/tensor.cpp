@@ -14,14 +14,14 @@ thread_local int forbidden_host_reads = 0;
 HostReadsForbidden::HostReadsForbidden() { ++forbidden_host_reads; }
 HostReadsForbidden::~HostReadsForbidden() { --forbidden_host_reads; }
 
-Tensor Tensor::empty(const Shape& shape, Dtype dtype, Device device) {
+Tensor Tensor::empty(const Shape& shape, Dtype dtype, Device device, const char* op) {
   int64_t bytes = size_of(dtype);
   for (int i = 0; i < shape.rank; ++i) {
     MARA_CHECK(shape[i] >= 0 && !__builtin_mul_overflow(bytes, shape[i], &bytes), "tensor: a shape of fewer than 2^63 ",
                "bytes is required, got ", shape, " ", dtype);
   }
   Tensor out;
-  out.storage_ = std::make_shared<Storage>(current_pool(device), bytes);
+  out.storage_ = std::make_shared<Storage>(current_pool(device), bytes, op);
   out.shape_ = shape;
   out.stride_ = contiguous_strides(shape);
   out.dtype_ = dtype;

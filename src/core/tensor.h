@@ -24,9 +24,12 @@ class Tensor {
  public:
   Tensor() = default;
 
-  /// Uninitialised, contiguous, from the device's current pool.
-  static Tensor empty(const Shape& shape, Dtype dtype, Device device);
-  static Tensor empty_like(const Tensor& other) { return empty(other.shape(), other.dtype(), other.device()); }
+  /// Uninitialised, contiguous, from the device's current pool, where it goes by the name of the calling function until
+  /// an op records it.
+  static Tensor empty(const Shape& shape, Dtype dtype, Device device, const char* op = __builtin_FUNCTION());
+  static Tensor empty_like(const Tensor& other, const char* op = __builtin_FUNCTION()) {
+    return empty(other.shape(), other.dtype(), other.device(), op);
+  }
   /// A copy of host values, converted to `dtype`. `values` must have shape.numel() elements.
   static Tensor from(std::span<const double> values, const Shape& shape, Dtype dtype, Device device);
   static Tensor from(std::span<const int32_t> values, const Shape& shape, Device device);

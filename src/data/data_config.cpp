@@ -16,13 +16,15 @@ void DataConfig::fields(config::Fields& f) {
             detail::join({"one weight for each entry of train is required, ", train.size(), ", got ", weights.size()}));
 }
 
+std::string DataConfig::option_of(const std::string& key) { return "--set data." + key + "=[...]"; }
+
 TokenStream DataConfig::stream(uint64_t seed, int64_t batch) const {
   const std::unique_ptr<Tokenizer> made = make_tokenizer(tokenizer);
   std::vector<TokenSource> sources;
   if (weights.empty()) {
-    sources.emplace_back(train, *made);
+    sources.emplace_back(train, *made, option_of("train"));
   } else {
-    for (const std::string& pattern : train) sources.emplace_back(std::vector{pattern}, *made);
+    for (const std::string& pattern : train) sources.emplace_back(std::vector{pattern}, *made, option_of("train"));
   }
   return TokenStream(std::move(sources), weights, seed, length, batch);
 }

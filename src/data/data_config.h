@@ -16,6 +16,8 @@ struct DataConfig {
   std::string tokenizer = "bytes";
 
   void fields(config::Fields& f);
+  /// How a user changes a list of shards: "--set data.valid=[...]".
+  static std::string option_of(const std::string& key);
 
   /// Opens the shards. All of `train` is one source, or with weights each entry is one.
   TokenStream stream(uint64_t seed, int64_t batch) const;

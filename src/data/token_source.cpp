@@ -11,13 +11,13 @@
 namespace mara::data {
 namespace {
 
-std::vector<std::string> files_of(const std::string& pattern) {
+std::vector<std::string> files_of(const std::string& pattern, const std::string& option) {
   glob_t found{};
   const int result = glob(pattern.c_str(), GLOB_ERR, nullptr, &found);
   std::vector<std::string> files(found.gl_pathv, found.gl_pathv + found.gl_pathc);
   globfree(&found);
   MARA_CHECK(result == 0, "data: no file is named ", pattern,
-             "; make token shards with 'mara data tokenize', or name others with --set data.train=[...]");
+             "; make token shards with 'mara data tokenize', or name others with ", option);
   std::sort(files.begin(), files.end());  // glob sorts by locale
   return files;
 }
@@ -33,9 +33,11 @@ void check_tokenizer(const ShardReader& shard, const Tokenizer& tokenizer) {
 
 }  // namespace
 
-TokenSource::TokenSource(const std::vector<std::string>& patterns, const Tokenizer& tokenizer) : starts_{0} {
+TokenSource::TokenSource(const std::vector<std::string>& patterns, const Tokenizer& tokenizer,
+                         const std::string& option)
+    : starts_{0} {
   for (const std::string& pattern : patterns) {
-    for (const std::string& file : files_of(pattern)) {
+    for (const std::string& file : files_of(pattern, option)) {
       const ShardReader& shard = shards_.emplace_back(file);
       check_tokenizer(shard, tokenizer);
       starts_.push_back(starts_.back() + shard.tokens());

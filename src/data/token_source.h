@@ -11,8 +11,9 @@ namespace mara::data {
 class TokenSource {
  public:
   /// Opens the shards that `patterns` (paths with *, ? and [...]) name, in the order of the patterns, those of one
-  /// pattern by name. Throws Error for a pattern without a file, and for shards of another tokenizer.
-  TokenSource(const std::vector<std::string>& patterns, const Tokenizer& tokenizer);
+  /// pattern by name. `option` is how a user names others, such as "--set data.valid=[...]". Throws Error for a pattern
+  /// without a file, and for shards of another tokenizer.
+  TokenSource(const std::vector<std::string>& patterns, const Tokenizer& tokenizer, const std::string& option);
 
   const std::vector<ShardReader>& shards() const { return shards_; }
   int64_t tokens() const { return starts_.back(); }

@@ -1,6 +1,7 @@
 #include "generate/generator.h"
 
 #include <algorithm>
+#include <map>
 
 #include "core/error.h"
 
@@ -21,44 +22,46 @@ void check(const Rows& prompts, const GeneratorOptions& options) {
   }
 }
 
+/// Prompts of one length, each with its index.
+using Group = std::vector<size_t>;
+
+/// Appends to `rows`, which begin as the prompts, what is drawn for those of `group`.
+void extend(Rows& rows, const Group& group, const models::Model& model, Device device, const Sampler& sampler,
+            const GeneratorOptions& options, const OnToken& on_token) {
+  const auto count = static_cast<int64_t>(group.size());
+  const auto prompt = static_cast<int64_t>(rows[group[0]].size());
+  models::Generation generation = model.start(count, prompt + options.max_tokens - 1);
+  std::vector<int32_t> ids;
+  for (const size_t row : group) ids.insert(ids.end(), rows[row].begin(), rows[row].end());
+  Tensor logits = model.prefill(Tensor::from(ids, {count, prompt}, device), generation);
+
+  ids.resize(group.size());
+  std::vector<bool> ended(group.size());
+  for (int64_t position = prompt; true; ++position) {
+    const std::vector<double> host = logits.to_host();
+    const size_t padded = host.size() / group.size();
+    for (size_t i = 0; i < group.size(); ++i) {
+      if (ended[i]) continue;  // what its last token is followed by does not matter
+      const std::span<const double> own(host.data() + i * padded, static_cast<size_t>(options.vocabulary));
+      ids[i] = sampler.sample(own, static_cast<int64_t>(group[i]), position);
+      rows[group[i]].push_back(ids[i]);
+      if (on_token) on_token(group[i], ids[i]);
+      ended[i] = ids[i] == options.stop || position + 1 == prompt + options.max_tokens;
+    }
+    if (std::find(ended.begin(), ended.end(), false) == ended.end()) return;
+    logits = model.step(Tensor::from(ids, {count}, device), generation);
+  }
+}
+
 }  // namespace
 
 Rows generate(const models::Model& model, Device device, const Rows& prompts, const Sampler& sampler,
               const GeneratorOptions& options, const OnToken& on_token) {
   check(prompts, options);
-  const auto count = static_cast<int64_t>(prompts.size());
-  const auto shorter = [](const auto& a, const auto& b) { return a.size() < b.size(); };
-  const auto [shortest, longest] = std::minmax_element(prompts.begin(), prompts.end(), shorter);
-  const size_t common = shortest->size();
-  models::Generation generation = model.start(count, static_cast<int64_t>(longest->size()) + options.max_tokens - 1);
-
-  std::vector<int32_t> ids;
-  for (const auto& prompt : prompts)
-    ids.insert(ids.end(), prompt.begin(), prompt.begin() + static_cast<ptrdiff_t>(common));
-  Tensor logits = model.prefill(Tensor::from(ids, {count, static_cast<int64_t>(common)}, device), generation);
-
-  Rows rows = prompts;  // and what was drawn for them
-  const auto ended = [&](size_t row) {
-    const size_t drawn = rows[row].size() - prompts[row].size();
-    return static_cast<int64_t>(drawn) == options.max_tokens || (drawn > 0 && rows[row].back() == options.stop);
-  };
-  ids.resize(prompts.size());
-  for (size_t position = common;; ++position) {
-    const std::vector<double> host = logits.to_host();
-    bool all_ended = true;
-    for (size_t row = 0; row < rows.size(); ++row) {
-      if (rows[row].size() == position && !ended(row)) {
-        const std::span<const double> own(host.data() + row * host.size() / rows.size(),
-                                          static_cast<size_t>(options.vocabulary));
-        rows[row].push_back(sampler.sample(own, static_cast<int64_t>(row), static_cast<int64_t>(position)));
-        if (on_token) on_token(row, rows[row].back());
-      }
-      all_ended = all_ended && ended(row);
-      ids[row] = rows[row][std::min(position, rows[row].size() - 1)];  // of a row that has ended: anything
-    }
-    if (all_ended) break;
-    logits = model.step(Tensor::from(ids, {count}, device), generation);
-  }
+  std::map<size_t, Group> by_length;
+  for (size_t row = 0; row < prompts.size(); ++row) by_length[prompts[row].size()].push_back(row);
+  Rows rows = prompts;
+  for (const auto& [length, group] : by_length) extend(rows, group, model, device, sampler, options, on_token);
   for (size_t row = 0; row < rows.size(); ++row) {
     rows[row].erase(rows[row].begin(), rows[row].begin() + static_cast<ptrdiff_t>(prompts[row].size()));
   }

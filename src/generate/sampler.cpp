@@ -11,9 +11,9 @@ namespace mara::generate {
 
 Sampler::Sampler(const SamplerOptions& options) : options_(options) {
   MARA_CHECK(options.temperature >= 0 && std::isfinite(options.temperature),
-             "temperature: a number of at least 0 is required, got ", options.temperature);
-  MARA_CHECK(options.top_k >= 0, "top-k: a number of tokens is required, or 0 for all, got ", options.top_k);
-  MARA_CHECK(options.top_p > 0 && options.top_p <= 1, "top-p: a probability above 0 and up to 1, which keeps all ",
+             "--temperature: a number of at least 0 is required, got ", options.temperature);
+  MARA_CHECK(options.top_k >= 0, "--top-k: a number of tokens is required, or 0 for all, got ", options.top_k);
+  MARA_CHECK(options.top_p > 0 && options.top_p <= 1, "--top-p: a probability above 0 and up to 1, which keeps all ",
              "tokens, is required, got ", options.top_p);
 }
 
@@ -28,7 +28,7 @@ int32_t Sampler::sample(std::span<const double> logits, int64_t row, int64_t pos
   std::iota(tokens.begin(), tokens.end(), 0);
   const double top = *std::max_element(logits.begin(), logits.end());
   if (!std::isfinite(top) || std::any_of(logits.begin(), logits.end(), [](double x) { return std::isnan(x); })) {
-    throw Failure("generating: the model's output is not finite; its weights are not usable");
+    throw Error("generating: the model's output is not finite; its weights are of no use, take another checkpoint");
   }
   if (options_.temperature == 0) return *std::min_element(tokens.begin(), tokens.end(), likelier);
 
@@ -49,7 +49,7 @@ int32_t Sampler::sample(std::span<const double> logits, int64_t row, int64_t pos
     sums.erase(std::min(last, sums.end() - 1) + 1, sums.end());
   }
   PhiloxSequence random(options_.seed, Purpose::sampling, static_cast<uint64_t>(position), static_cast<uint32_t>(row));
-  return tokens[static_cast<size_t>(first_above(static_cast<double>(random.uniform()) * sums.back()))];
+  return tokens[static_cast<size_t>(first_above(random.uniform_f64() * sums.back()))];
 }
 
 }  // namespace mara::generate

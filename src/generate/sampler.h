@@ -20,7 +20,7 @@ class Sampler {
   /// Throws Error for options out of range.
   explicit Sampler(const SamplerOptions& options);
 
-  /// `logits` of one position. Of equal logits the lower id counts as likelier. Throws Failure if none is finite or
+  /// `logits` of one position. Of equal logits the lower id counts as likelier. Throws Error if none is finite or
   /// one is NaN.
   int32_t sample(std::span<const double> logits, int64_t row, int64_t position) const;
 

@@ -13,9 +13,11 @@
 namespace mara::io {
 namespace {
 
+constexpr const char* kMark = ".tmp-";
+
 std::string unique_suffix() {
   static std::atomic<int> count = 0;
-  return ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(count++);
+  return kMark + std::to_string(getpid()) + "-" + std::to_string(count++);
 }
 
 void refuse_existing(const std::filesystem::path& path) {
@@ -25,9 +27,20 @@ void refuse_existing(const std::filesystem::path& path) {
 
 }  // namespace
 
+void check_target(const std::filesystem::path& path, Existing existing) {
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  std::error_code none;
+  MARA_CHECK(std::filesystem::is_directory(folder, none), path.string(), ": cannot be made: there is no folder ",
+             folder.string(), "; make it, or choose another place");
+  if (existing == Existing::refuse) refuse_existing(path);
+  MARA_CHECK(path.has_filename() && !std::filesystem::is_directory(path, none), path.string(),
+             ": cannot be made: the name of a file is required, this is a folder's");
+  MARA_CHECK(::access(folder.c_str(), W_OK | X_OK) == 0, path.string(), ": cannot be made: ", system_message());
+}
+
 AtomicFile::AtomicFile(std::filesystem::path target, Existing existing)
     : target_(std::move(target)), temporary_(target_.string() + unique_suffix()), existing_(existing) {
-  if (existing_ == Existing::refuse) refuse_existing(target_);
+  check_target(target_, existing_);
 }
 
 AtomicFile::~AtomicFile() {
@@ -50,7 +63,12 @@ void AtomicFile::commit() {
 }
 
 bool is_temporary(const std::filesystem::path& path) {
-  return path.filename().string().find(".tmp-") != std::string::npos;
+  return path.filename().string().find(kMark) != std::string::npos;
+}
+
+std::filesystem::path final_name(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  return path.parent_path() / name.substr(0, name.find(kMark));
 }
 
 }  // namespace mara::io

@@ -8,12 +8,13 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "io/atomic_file.h"
 
 namespace mara::io {
 namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& path, const char* what) {
-  throw Failure(detail::join({path.string(), ": ", what, ": ", system_message()}));
+  throw Failure(detail::join({final_name(path).string(), ": ", what, ": ", system_message()}));
 }
 
 }  // namespace

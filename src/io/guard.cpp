@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <fstream>
 
 #include "core/error.h"
 #include "io/file.h"
@@ -81,6 +82,16 @@ void seal(const std::filesystem::path& path, FileKind kind, const std::vector<By
   block.hash = hash_guarded(file, length, excluded);
   block.block_hash = block.own_hash();
   file.write(&block, sizeof block, 0);
+}
+
+std::optional<FileKind> kind_of(const std::filesystem::path& path) {
+  std::error_code none;
+  if (!std::filesystem::is_regular_file(path, none)) return std::nullopt;
+  Block block;
+  std::ifstream file(path, std::ios::binary);
+  file.read(reinterpret_cast<char*>(&block), sizeof block);
+  if (!file || block.magic != kMagic) return std::nullopt;
+  return static_cast<FileKind>(block.kind);
 }
 
 Guard verify(const std::filesystem::path& path, FileKind kind) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,9 @@ struct Guard {
 
 /// Writes the block of a finished file that has left room for it. One pass through the file, 1 MB of memory.
 void seal(const std::filesystem::path& path, FileKind kind, const std::vector<ByteRange>& excluded = {});
+
+/// What the first bytes of a file say it is: none for what is not ours, or cannot be read. Nothing is checked.
+std::optional<FileKind> kind_of(const std::filesystem::path& path);
 
 /// Checks block, length and checksum in one pass through the file; what can be seen from the first 512 bytes is seen
 /// before reading on. Throws Error naming the file, the place and what to do.

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "io/atomic_file.h"
 #include "io/file.h"
 
 namespace mara::io {
@@ -178,7 +179,7 @@ struct Hdf5Writer::Impl {
     file.close();
   }
   void require(bool holds, const std::string& what) const {
-    if (!holds) throw Failure(path.string() + ": " + what + " cannot be written: " + Library::message());
+    if (!holds) throw Failure(final_name(path).string() + ": " + what + " cannot be written: " + Library::message());
   }
   void put(const std::string& object, const std::string& name, hid_t type, const void* value) const {
     const Handle space(H5Screate(H5S_SCALAR), H5Sclose);
@@ -188,7 +189,7 @@ struct Hdf5Writer::Impl {
     require(attribute.valid() && H5Awrite(attribute, type, value) >= 0, "attribute " + name);
   }
   void put_text(const std::string& object, const std::string& name, std::string_view text) const {
-    MARA_CHECK(text.size() <= kLargestText, path.string(), ": attribute ", name, ": at most ", kLargestText,
+    MARA_CHECK(text.size() <= kLargestText, final_name(path).string(), ": attribute ", name, ": at most ", kLargestText,
                " bytes fit, got ", text.size());
     const std::string value(text);
     const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);

@@ -5,6 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "core/format.h"
+#include "io/atomic_file.h"
+
 namespace mara::io {
 namespace {
 
@@ -31,16 +34,27 @@ const Type* find_type(std::string_view name) {
   return at == std::end(kTypes) ? nullptr : at;
 }
 
-bool is_control(char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }
-
 /// What a message shows of a text that may be anything.
 std::string shown(std::string_view text) {
   constexpr size_t kMost = 80;
-  std::string out(text.substr(0, kMost));
-  for (char& c : out) {
-    if (is_control(c)) c = '?';
+  const std::string_view begin = text.substr(0, kMost);
+  const size_t cut = text.size() > kMost ? unfinished_utf8(begin) : 0;
+  return "'" + printable(begin.substr(0, begin.size() - cut)) + (text.size() > kMost ? "...'" : "'");
+}
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const size_t length = utf8_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
   }
-  return "'" + out + (text.size() > kMost ? "...'" : "'");
+  return true;
+}
+
+/// Of what is read and of what is written alike.
+void check_name(const std::string& name, const std::string& file) {
+  MARA_CHECK(name.size() <= kLongestName && printable(name) == name, file, ": header, ", shown(name),
+             ": names of at most ", kLongestName, " bytes, in UTF-8 without control characters, are required");
 }
 
 /// Bytes of a tensor; none if they are too many for a number, or not whole bytes.
@@ -189,10 +203,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 };
 
 void check_tensor(const SafeTensor& tensor, const std::string& file) {
-  const bool plain =
-      tensor.name.size() <= kLongestName && std::none_of(tensor.name.begin(), tensor.name.end(), is_control);
-  MARA_CHECK(plain, file, ": header, ", shown(tensor.name), ": names of at most ", kLongestName,
-             " bytes, without control characters, are read");
+  check_name(tensor.name, file);
   const std::optional<int64_t> bytes = byte_count(tensor.shape, find_type(tensor.dtype)->bits);
   const ByteRange range = tensor.bytes;
   MARA_CHECK(bytes && range.begin <= range.end && range.end - range.begin == *bytes, file, ": header, ",
@@ -294,6 +305,14 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, const st
     return std::pair(find_type(b.dtype), std::string_view(a.name)) <
            std::pair(find_type(a.dtype), std::string_view(b.name));
   });
+  // What the reader refuses is not written.
+  const std::string target = final_name(path).string();
+  for (const Declared& tensor : tensors) check_name(tensor.name, target);
+  MARA_CHECK(metadata.size() <= kMostTexts, target, ": at most ", kMostTexts, " texts fit, there are ",
+             metadata.size());
+  for (const auto& [key, text] : metadata) {
+    MARA_CHECK(is_utf8(key) && is_utf8(text), target, ": metadata, ", shown(key), ": UTF-8 is required");
+  }
   nlohmann::ordered_json json = nlohmann::ordered_json::object();
   if (!metadata.empty()) json[std::string(kMetadata)] = metadata;
   int64_t at = 0;
@@ -301,8 +320,8 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, const st
     const std::optional<int64_t> bytes = byte_count(tensor.shape, find_type(tensor.dtype)->bits);
     MARA_ASSERT(bytes);
     const bool added = places_.try_emplace(tensor.name, ByteRange{at, at + *bytes}).second;
-    MARA_CHECK(added && tensor.name != kMetadata, path.string(), ": ", shown(tensor.name),
-               ": names must differ, and not be ", kMetadata);
+    MARA_CHECK(added && tensor.name != kMetadata, target, ": ", shown(tensor.name), ": names must differ, and not be ",
+               kMetadata);
     const std::vector<int64_t> dims(tensor.shape.dim.begin(), tensor.shape.dim.begin() + tensor.shape.rank);
     // push_back keeps a header of n tensors linear: an ordered object looks for a key before it adds one.
     json.get_ref<nlohmann::ordered_json::object_t&>().push_back(
@@ -312,8 +331,8 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, const st
   std::string header = json.dump();
   const size_t end = (kLengthBytes + header.size() + kAlignment - 1) / kAlignment * kAlignment;
   header.resize(end - kLengthBytes, ' ');
-  MARA_CHECK(header.size() <= static_cast<size_t>(kLargestHeader), path.string(), ": names and metadata take ",
-             header.size(), " bytes, at most ", kLargestHeader, " fit");
+  MARA_CHECK(header.size() <= static_cast<size_t>(kLargestHeader), target, ": names and metadata take ", header.size(),
+             " bytes, at most ", kLargestHeader, " fit");
   data_begin_ = static_cast<int64_t>(end);
   file_.reserve(data_begin_ + at);
   const uint64_t length = header.size();

@@ -72,8 +72,9 @@ class SafetensorsWriter {
     std::string_view dtype;
     Shape shape;
   };
-  /// `path` must not exist; the room for all data is taken at once. Names must be unique. Tensors lie in the file by
-  /// dtype, those of the widest alignment first, then by name; data begins at a multiple of 64.
+  /// `path` must not exist; the room for all data is taken at once. Throws Error for names that are not unique and for
+  /// what the reader refuses: names that are not plain, texts that are not UTF-8, too many of them. Tensors lie in the
+  /// file by dtype, those of the widest alignment first, then by name; data begins at a multiple of 64.
   SafetensorsWriter(const std::filesystem::path& path, const std::vector<Declared>& tensors,
                     const SafeMetadata& metadata);
 

@@ -58,9 +58,8 @@ std::unique_ptr<Model> LanguageModelOptions::make(const ModelSetup& setup) const
 }
 
 LanguageModel::LanguageModel(const LanguageModelOptions& options, const ModelSetup& setup)
-    : options_(options), length_(setup.length) {
-  const int64_t vocabulary = options.vocab > 0 ? options.vocab : setup.vocabulary;
-  const int64_t padded = (vocabulary + options.vocab_multiple - 1) / options.vocab_multiple * options.vocab_multiple;
+    : options_(options), length_(setup.length), vocabulary_(options.vocab > 0 ? options.vocab : setup.vocabulary) {
+  const int64_t padded = (vocabulary_ + options.vocab_multiple - 1) / options.vocab_multiple * options.vocab_multiple;
   const Dtype compute = setup.precision.compute_dtype(), residual = setup.precision.residual_dtype();
   const nn::Init init = nn::Init::normal(options.init_std);
   embedding_ = &child("embedding", std::make_unique<nn::Embedding>(padded, options.width, init, residual));

@@ -41,6 +41,8 @@ class LanguageModel : public Model {
   Tensor logits(const Tensor& ids, const nn::Context& context) override;
   Generation start(int64_t batch, int64_t max_length) const override;
   Tensor prefill(const Tensor& ids, Generation& generation) const override;
+  int64_t vocabulary() const override { return vocabulary_; }
+  bool turns_positions() const override { return options_.positions == "rotary"; }
   std::string tied() const override { return head_ == nullptr ? "head=embedding.table" : ""; }
 
  private:
@@ -50,7 +52,7 @@ class LanguageModel : public Model {
   const Tensor& head() const { return head_ != nullptr ? head_->value() : embedding_->table(); }
 
   LanguageModelOptions options_;
-  int64_t length_;
+  int64_t length_, vocabulary_;
   nn::Embedding* embedding_;
   nn::Parameter *positions_ = nullptr, *head_ = nullptr;
   std::vector<nn::Block*> blocks_;

@@ -55,6 +55,10 @@ class Model : public nn::Module {
     return prefill(ids.reshape({ids.numel(), 1}), generation);
   }
 
+  /// Ids it knows, before padding: at least the data's.
+  virtual int64_t vocabulary() const = 0;
+  /// Whether rotary positions turn queries and keys, which no parameter shows.
+  virtual bool turns_positions() const { return false; }
   /// "alias=parameter": what other software knows under a name of its own and is another parameter here; "" if nothing.
   virtual std::string tied() const { return ""; }
 };

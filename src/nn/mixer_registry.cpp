@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include "config/kinds.h"
 #include "nn/attention.h"
 #include "nn/hyena.h"
 #include "nn/mixer.h"
@@ -9,34 +10,15 @@
 namespace mara::nn {
 namespace {
 
-struct Entry {
-  const char* kind;
-  std::shared_ptr<MixerOptions> (*make)();
-};
-
-template <class Options>
-std::shared_ptr<MixerOptions> make() {
-  return std::make_shared<Options>();
-}
-
-constexpr Entry kMixers[] = {
-    {"attention", &make<AttentionOptions>},
-    {"hyena", &make<HyenaOptions>},
+constexpr config::Kind<MixerOptions> kMixers[] = {
+    config::kind<MixerOptions, AttentionOptions>("attention"),
+    config::kind<MixerOptions, HyenaOptions>("hyena"),
 };
 
 }  // namespace
 
 void MixerConfig::fields(config::Fields& f, const MixerSetup& setup) {
-  std::vector<std::string> kinds;
-  for (const Entry& entry : kMixers) kinds.push_back(entry.kind);
-  std::string bound = options != nullptr ? kind : "";
-  f.kind("kind", kind, kinds, "what mixes along the sequence", [&](const std::string& name) {
-    for (const Entry& entry : kMixers) {
-      if (name == entry.kind && name != bound) options = entry.make();
-    }
-    bound = name;
-    options->fields(f, setup);
-  });
+  config::bind_kind(f, kMixers, kind, options, "what mixes along the sequence", setup);
 }
 
 std::unique_ptr<MixerState> SequenceMixer::start(int64_t, int64_t) const {

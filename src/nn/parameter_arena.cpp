@@ -10,8 +10,7 @@ constexpr int64_t kAlignment = 128;  // elements: 256 bytes of bf16, the narrowe
 int64_t aligned(int64_t count) { return (count + kAlignment - 1) / kAlignment * kAlignment; }
 
 Tensor zeros(int64_t count, Dtype dtype, Device device, const char* label) {
-  Tensor out = Tensor::empty({count}, dtype, device);
-  out.storage()->label = label;
+  const Tensor out = Tensor::empty({count}, dtype, device, label);
   auto [k, stream] = kernels::on(device);
   k.fill(stream, {.y = out.view(), .value = 0});
   return out;

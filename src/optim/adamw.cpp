@@ -28,8 +28,7 @@ std::vector<kernels::AdamWRange> hint_ranges(const nn::ParameterArena& arena, do
 AdamW::AdamW(const OptimConfig& config, const nn::ParameterArena& arena) : config_(config), arena_(arena) {
   auto [k, stream] = kernels::on(arena.device());
   for (Tensor* moment : {&m_, &v_}) {
-    *moment = Tensor::empty_like(arena.master());
-    moment->storage()->label = "optimiser state";
+    *moment = Tensor::empty_like(arena.master(), "optimiser state");
     k.fill(stream, {.y = moment->view(), .value = 0});
   }
   grad_squares_ = Tensor::empty({1}, Dtype::f64, arena.device());

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdint>
+
+#include "core/format.h"
 
 namespace mara::report {
 namespace {
@@ -176,27 +177,6 @@ constexpr const char* kScript = R"js(//<![CDATA[
   }
 })();
 //]]>)js";
-
-// Bytes of the UTF-8 sequence that begins here; 0 where there is none. Excludes overlong forms, surrogates, values
-// beyond U+10FFFF and the two code points that XML forbids.
-size_t utf8_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : uint8_t{0}; };
-  const size_t length = byte(0) < 0x80       ? 1
-                        : byte(0) >> 5 == 6  ? 2
-                        : byte(0) >> 4 == 14 ? 3
-                        : byte(0) >> 3 == 30 ? 4
-                                             : 0;
-  if (length < 2) return length;
-  uint32_t code = byte(0) & (0x7Fu >> length);
-  for (size_t i = 1; i < length; ++i) {
-    if (byte(i) >> 6 != 2) return 0;
-    code = code << 6 | (byte(i) & 0x3Fu);
-  }
-  constexpr uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool forbidden = code < kSmallest[length] || (code >= 0xD800 && code < 0xE000) || code > 0x10FFFF ||
-                         code == 0xFFFE || code == 0xFFFF;
-  return forbidden ? 0 : length;
-}
 
 std::string picture_of(char control) {
   const int code = control == 127 ? 0x21 : control;

@@ -42,13 +42,14 @@ class Task {
 /// The recipe's `task:` mapping: the kind, that kind's own options, and `examples`.
 class TaskConfig {
  public:
-  /// What a kind's options can do: bind themselves and make the task.
+  /// A kind's own options: they bind themselves and make the task.
   class Options {
    public:
     virtual ~Options() = default;
     virtual void fields(config::Fields& f) = 0;
     virtual std::unique_ptr<Task> make(uint64_t seed) const = 0;
-    virtual std::shared_ptr<Options> clone() const = 0;
+
+    int64_t train_examples = 0;
   };
 
   std::string kind;
@@ -56,12 +57,10 @@ class TaskConfig {
   /// Throws Error where the options allow too few different examples for three splits.
   std::unique_ptr<Task> make(uint64_t seed) const;
   /// Training examples are those with an index below this; 0: a fresh one every time.
-  int64_t train_examples() const { return train_examples_; }
+  int64_t train_examples() const { return options_->train_examples; }
 
  private:
   std::shared_ptr<Options> options_;
-  std::string options_kind_;  // the kind `options_` belongs to
-  int64_t train_examples_ = 0;
 };
 
 }  // namespace mara::tasks

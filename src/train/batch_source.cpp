@@ -47,11 +47,11 @@ class ShardSource final : public BatchSource {
   explicit ShardSource(const Recipe& recipe)
       : tokenizer_(data::make_tokenizer(recipe.data->tokenizer)),
         stream_(recipe.data->stream(recipe.seed(), recipe.train.batch)),
-        valid_(recipe.data->valid, *tokenizer_),
+        valid_(recipe.data->valid, *tokenizer_, data::DataConfig::option_of("valid")),
         prefetcher_([this](int64_t step, std::span<int32_t> ids,
                            std::span<int32_t> targets) { stream_.fill(step, 0, 1, ids, targets); },
                     recipe.train.batch * stream_.length()) {
-    if (!recipe.data->test.empty()) test_.emplace(recipe.data->test, *tokenizer_);
+    if (!recipe.data->test.empty()) test_.emplace(recipe.data->test, *tokenizer_, data::DataConfig::option_of("test"));
     examples(tasks::Split::valid, 1);  // too short a text is seen now rather than at the first evaluation
     examples(last_split(), 1);
   }

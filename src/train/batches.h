@@ -21,7 +21,7 @@ class Batches {
  private:
   std::unique_ptr<BatchSource> source_;
   models::Batch device_batch_;
-  Staging ids_, targets_;
+  Upload ids_, targets_;
 };
 
 }  // namespace mara::train

@@ -8,9 +8,10 @@
 
 namespace mara::train {
 
-/// Runs the same body again and again: the first time as it is, which makes library plans and lets the pool grow to
-/// what is needed; the second time it is captured into a graph; from then on the graph is launched, once per run. Same
-/// bits each way. On devices that cannot capture, and when switched off, it calls the body every time.
+/// Runs the same body again and again: at first as it is, which makes library plans and lets the pool grow to what is
+/// needed. After a run, but the first, for which the pool took nothing from the system and gave nothing back, the body
+/// is captured into a graph, and from then on the graph is launched, once per run. Same bits each way. On devices that
+/// cannot capture, and when switched off, it calls the body every time.
 ///
 /// The body takes its memory from `pool`, reads what changes between runs from device memory, and does not wait.
 class CapturedStep {
@@ -23,7 +24,7 @@ class CapturedStep {
 
  private:
   Pool& pool_;
-  bool enabled_, warm_ = false;
+  bool enabled_, ran_ = false, settled_ = false;
   std::unique_ptr<Graph> graph_;
 };
 

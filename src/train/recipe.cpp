@@ -1,5 +1,7 @@
 #include "train/recipe.h"
 
+#include "core/runtime.h"
+
 namespace mara::train {
 
 void RunConfig::fields(config::Fields& f) {
@@ -87,6 +89,13 @@ Recipe Recipe::load(const std::string& path, const std::vector<std::string>& ove
   Recipe recipe;
   document.read(recipe);
   return recipe;
+}
+
+void Recipe::require_device(Device device) const {
+  runtime(device);  // throws where there is none
+  MARA_CHECK(device.type != DeviceType::cuda || precision.compute != "f64",
+             "precision.compute: f64 runs on a CPU only, the device is ", to_string(device),
+             "; choose f32 or bf16, or --device cpu");
 }
 
 }  // namespace mara::train

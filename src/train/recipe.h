@@ -78,6 +78,9 @@ struct Recipe {
   /// Reads a file with "a.b=value" overrides. Throws Error for anything wrong in either.
   static Recipe load(const std::string& path, const std::vector<std::string>& overrides = {});
 
+  /// Throws Error unless the device is there and can run it.
+  void require_device(Device device) const;
+
   uint64_t seed() const { return static_cast<uint64_t>(run.seed); }
   models::ModelSetup model_setup() const;
   int64_t eval_batch() const { return eval.batch > 0 ? eval.batch : train.batch; }

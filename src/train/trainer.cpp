@@ -29,13 +29,14 @@ void add_to(const Tensor& total, const Tensor& value, bool first) {
 // Everything a step allocates must be dead when it ends: a tensor that outlives it would hold memory for ever.
 void check_empty(const Pool& pool) {
   if (pool.live_blocks() == 0) return;
-  throw std::logic_error("internal error: the step pool is not empty after the step; held by " + pool.holders_text(5));
+  throw std::logic_error("internal error: the step pool is not empty after the step; held by " +
+                         holders_text(pool.holders(), 5));
 }
 
 }  // namespace
 
 Trainer::Trainer(const Recipe& recipe, Device device)
-    : recipe_(recipe),
+    : recipe_((recipe.require_device(device), recipe)),
       device_(device),
       step_pool_(device),
       model_(recipe.model.options->make(recipe.model_setup())),

@@ -57,6 +57,10 @@ class Trainer {
 
   /// One optimiser step, 0-based; steps must be taken in order. Waits for its end.
   StepMetrics step(int64_t step);
+  /// The same in two halves, so that the host can prepare a step while the device works on the one before: enqueue a
+  /// step, and wait for the end of the oldest that was not collected.
+  void enqueue(int64_t step);
+  StepMetrics collect();
   /// Whether steps are one launch of a graph each by now.
   bool replays() const { return captured_.replayed(); }
 
@@ -68,8 +72,6 @@ class Trainer {
   int train(RunFolder& folder);  // the signal that ended it, or 0
   void write_samples(RunFolder& folder, tasks::Split split) const;
   double lr(int64_t step) const;
-  void enqueue(int64_t step);
-  StepMetrics collect();  // of the oldest step that was enqueued
   bool good_enough() const;
   bool finished() const { return position_.step >= recipe_.train.steps || good_enough(); }
   int64_t tokens_per_step() const { return recipe_.train.batch * batches_.source().length(); }
@@ -89,8 +91,8 @@ class Trainer {
   nn::ParameterArena arena_;
   std::unique_ptr<optim::Optimizer> optimizer_;
   Batches batches_;
-  DeviceValue<kernels::StepScalars> scalars_;
-  DeviceValue<kernels::StepReport> report_;
+  DeviceInput<kernels::StepScalars> scalars_;
+  DeviceOutput<kernels::StepReport> report_;
   RandomStream random_;
   Tensor loss_sum_, count_;  // (1) f32 | f64, summed over the micro-batches of a step
   CapturedStep captured_;

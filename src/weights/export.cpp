@@ -16,22 +16,26 @@ Dtype stored_dtype(const nn::Parameter& parameter, const std::optional<Dtype>& a
 }  // namespace
 
 size_t export_weights(const train::LoadedModel& loaded, const ExportOptions& options) {
-  const NameMap map(options.names, loaded.recipe, *loaded.model);
+  const io::Existing existing = check_target(options.to, {}, options.force);
+  const NameMap map(options.names, *loaded.model);
   std::vector<WrittenTensor> tensors;
   nlohmann::json tied = nlohmann::json::array();
   for (const NamedParameter& named : map.parameters()) {
     const Tensor& values = named.parameter->master();
-    tensors.push_back({.name = named.theirs[0],
-                       .dtype = stored_dtype(*named.parameter, options.dtype),
-                       .shape = named.shape,
-                       .values = values.view().data,
-                       .source = values.dtype()});
-    for (size_t i = 1; i < named.theirs.size(); ++i) tied.push_back({named.theirs[i], named.theirs[0]});
+    for (const std::string& name : named.theirs) {
+      if (name != named.theirs[0]) tied.push_back({name, named.theirs[0]});
+      if (name != named.theirs[0] && map.shared_once()) continue;
+      tensors.push_back({.name = name,
+                         .dtype = stored_dtype(*named.parameter, options.dtype),
+                         .shape = named.shape,
+                         .values = values.view().data,
+                         .source = values.dtype()});
+    }
   }
   write_weights(
       options.to, tensors,
       {{"recipe", config::to_yaml(loaded.recipe)}, {"step", std::to_string(loaded.step)}, {"tied", tied.dump()}},
-      options.force);
+      existing);
   return tensors.size();
 }
 

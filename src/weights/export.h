@@ -16,8 +16,9 @@ struct ExportOptions {
   bool force = false;  // replace a file
 };
 
-/// Writes every parameter, constants included, once, with the resolved recipe, the step and what is tied. Without a
-/// dtype the bits are the checkpoint's. Returns the number of tensors.
+/// Writes every parameter, constants included, with the resolved recipe, the step and what is tied. What has several
+/// names is there under each of them, which strict readers of other layouts want, but once under our own names. Without
+/// a dtype the bits are the checkpoint's. Returns the number of tensors. Throws Error for what check_target refuses.
 size_t export_weights(const train::LoadedModel& loaded, const ExportOptions& options);
 
 }  // namespace mara::weights

@@ -6,8 +6,9 @@
 #include <set>
 
 #include "config/node.h"
+#include "config/text.h"
+#include "core/format.h"
 #include "io/file.h"
-#include "models/language_model.h"
 
 namespace mara::weights {
 namespace {
@@ -98,11 +99,6 @@ bool has_parameter(models::Model& model, std::string_view pattern) {
   return found;
 }
 
-bool turns_positions(const train::Recipe& recipe) {
-  const auto* options = dynamic_cast<const models::LanguageModelOptions*>(recipe.model.options.get());
-  return options != nullptr && options->positions == "rotary";
-}
-
 std::string read_text(const std::string& path) {
   const io::File file = io::File::open_to_read(path);
   MARA_CHECK(file.size() <= kLargestMap, path, ": a map of names of at most ", kLargestMap,
@@ -127,23 +123,24 @@ std::vector<std::string> texts(const config::Node& node, const std::string& key)
 
 }  // namespace
 
-NameMap::NameMap(const std::string& which, const train::Recipe& recipe, models::Model& model) : which_(which) {
+NameMap::NameMap(const std::string& which, models::Model& model) : which_(which) {
   if (which == "own") {
     add_rule(which, "*", {"*"});
   } else if (which == "safari" || which == "h3") {
     published_ = true;
-    add_published(recipe, model, which == "safari");
+    add_published(model, which == "safari");
   } else {
     add_file(which);
   }
   name_parameters(model);
+  if (!published_) check_all_used(model);
 }
 
 // Published with Hyena Hierarchy (2302.10866) and H3 (2212.14052); both repositories build models of the same blocks.
-void NameMap::add_published(const train::Recipe& recipe, models::Model& model, bool hyena_too) {
+void NameMap::add_published(models::Model& model, bool hyena_too) {
   // There, rotary positions turn entry i together with i + half; here with its neighbour.
   MARA_CHECK(
-      !turns_positions(recipe), "--names ", which_,
+      !model.turns_positions(), "--names ", which_,
       ": its layout pairs the entries of rotary positions differently; models with model.positions=rotary can be "
       "exported under our own names only");
   const auto add = [&](const std::string& ours, std::vector<std::string> theirs) {
@@ -222,6 +219,8 @@ void NameMap::add_rule(const std::string& where, const std::string& ours, std::v
       name.erase(name.find_last_not_of(' ') + 1);
     }
     MARA_CHECK(!name.empty(), where, ": ", ours, ": a name is required, got none");
+    MARA_CHECK(printable(name) == name, where, ": ", ours,
+               ": a name in UTF-8 without control characters is required, got ", printable(name));
     for (const std::string& variable : variables(where, name)) {
       MARA_CHECK(bound.count(variable) > 0, where, ": ", name, ": ", variable, " does not stand in ", ours);
     }
@@ -233,10 +232,14 @@ void NameMap::name_parameters(models::Model& model) {
   std::string unnamed;
   std::map<std::string, std::string> taken;  // theirs -> ours
   const auto names = [&](const std::string& ours, NamedParameter& out, const Shape& shape) {
-    for (const Rule& rule : rules_) {
+    for (Rule& rule : rules_) {
       const std::optional<Bindings> bindings = match(rule.ours, ours);
       if (!bindings) continue;
-      out.shape = rule.axes.empty() ? shape : in_axes(rule.where, rule.axes, shape);
+      rule.used = true;
+      const Shape there = rule.axes.empty() ? shape : in_axes(rule.where, rule.axes, shape);
+      MARA_CHECK(out.theirs.empty() || out.shape == there, rule.where, ": ", ours,
+                 ": names of one tensor have the same axes");
+      out.shape = there;
       for (const std::string& pattern : rule.theirs) {
         out.theirs.push_back(fill(pattern, *bindings));
         const auto [place, added] = taken.try_emplace(out.theirs.back(), ours);
@@ -256,6 +259,28 @@ void NameMap::name_parameters(models::Model& model) {
   });
   MARA_CHECK(unnamed.empty(), "--names ", which_, ": has no name for these parameters:", unnamed,
              "\nuse our own names, or a file that names them all");
+}
+
+void NameMap::check_all_used(models::Model& model) const {
+  std::vector<std::string> ours;
+  model.visit_parameters([&](const std::string& name, nn::Parameter&) { ours.push_back(name); });
+  for (const Rule& rule : rules_) {
+    if (rule.used || rule.ours == "*") continue;
+    const std::string near = config::nearest(rule.ours, ours);
+    throw Error(rule.where + ": " + rule.ours + ": this model has no parameter that fits and is not named before; " +
+                (near.empty() ? "leave it out" : "did you mean '" + near + "'?"));
+  }
+}
+
+std::vector<std::string> NameMap::pieces(const std::string& theirs) const {
+  constexpr std::string_view kStacked = ".Wqkv.";
+  const size_t at = theirs.find(kStacked);
+  if (which_ != "safari" || at == std::string::npos) return {};
+  std::vector<std::string> out;
+  for (const char* part : {".q_proj.", ".k_proj.", ".v_proj."}) {
+    out.push_back(std::string(theirs).replace(at, kStacked.size(), part));
+  }
+  return out;
 }
 
 bool NameMap::ignored(const std::string& theirs) const {

@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "core/runtime.h"
-#include "io/atomic_file.h"
 #include "io/hdf5_file.h"
 #include "io/safetensors.h"
 
@@ -17,7 +16,9 @@ constexpr const char *kFormat = "format", *kFormatName = "mara-weights";
 constexpr const char* kVersion = "format_version";
 constexpr int64_t kThisVersion = 1;
 
-bool is_hdf5(const std::filesystem::path& path) { return path.extension() == ".h5"; }
+constexpr std::string_view kHdf5 = ".h5", kSafetensors = ".safetensors";
+
+bool is_hdf5(const std::filesystem::path& path) { return path.extension() == kHdf5; }
 
 class FromSafetensors final : public WeightsReader {
  public:
@@ -141,7 +142,7 @@ void write_hdf5(const std::filesystem::path& path, const std::vector<WrittenTens
                 const Metadata& metadata) {
   int64_t bytes = 0;
   for (const WrittenTensor& tensor : tensors) {
-    MARA_CHECK(tensor.name.find('/') == std::string::npos, path.string(), ": ", tensor.name,
+    MARA_CHECK(tensor.name.find('/') == std::string::npos, io::final_name(path).string(), ": ", tensor.name,
                ": names in HDF5 files have no /; export to .safetensors");
     bytes += tensor.shape.numel() * size_of(tensor.dtype);
   }
@@ -155,28 +156,40 @@ void write_hdf5(const std::filesystem::path& path, const std::vector<WrittenTens
   file.finish(io::FileKind::weights);
 }
 
-}  // namespace
-
-void check_name(const std::filesystem::path& path) {
-  MARA_CHECK(is_hdf5(path) || path.extension() == ".safetensors", path.string(),
-             ": a name that ends in .safetensors or .h5 is required");
+void check_ending(const std::filesystem::path& path, const Target& target) {
+  const bool fits = is_hdf5(path) ? target.hdf5.has_value() : target.safetensors && path.extension() == kSafetensors;
+  const std::string_view endings = !target.hdf5 ? kSafetensors : target.safetensors ? ".safetensors or .h5" : kHdf5;
+  MARA_CHECK(fits, "'", path.string(), "': a name that ends in ", endings, " is required");
 }
 
-void check_free(const std::filesystem::path& path, bool force) {
-  MARA_CHECK(force || !std::filesystem::exists(std::filesystem::symlink_status(path)), path.string(),
+}  // namespace
+
+io::Existing check_target(const std::filesystem::path& path, const Target& target, bool force) {
+  check_ending(path, target);
+  const bool exists = std::filesystem::exists(std::filesystem::symlink_status(path));
+  MARA_CHECK(force || !exists, path.string(),
              ": exists and is not overwritten; choose another name, or replace it with --force");
+  const io::Existing existing = force ? io::Existing::replace : io::Existing::refuse;
+  io::check_target(path, existing);
+  const std::optional<io::FileKind> kind = io::kind_of(path), required = is_hdf5(path) ? target.hdf5 : std::nullopt;
+  MARA_CHECK(!exists || kind == required, path.string(), ": --force replaces only ",
+             required ? "a " + to_string(*required) : std::string("a safetensors file"), ", this is ",
+             kind ? "a " + to_string(*kind) : std::string("none"), "; choose another name");
+  return existing;
 }
 
 std::unique_ptr<WeightsReader> open_weights(const std::filesystem::path& path) {
-  check_name(path);
+  check_ending(path, {});
+  MARA_CHECK(io::kind_of(path) != io::FileKind::checkpoint, path.string(),
+             ": a weights file is required, this is a checkpoint, which eval, generate, export, logits and train "
+             "--resume take as it is");
   if (is_hdf5(path)) return std::make_unique<FromHdf5>(path);
   return std::make_unique<FromSafetensors>(path);
 }
 
 void write_weights(const std::filesystem::path& path, const std::vector<WrittenTensor>& tensors,
-                   const Metadata& metadata, bool replace) {
-  check_name(path);
-  io::AtomicFile file(path, replace ? io::Existing::replace : io::Existing::refuse);
+                   const Metadata& metadata, io::Existing existing) {
+  io::AtomicFile file(path, existing);
   (is_hdf5(path) ? write_hdf5 : write_safetensors)(file.temporary(), tensors, metadata);
   file.commit();
 }

@@ -5,12 +5,15 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/tensor.h"
+#include "io/atomic_file.h"
+#include "io/guard.h"
 
 namespace mara::weights {
 
@@ -46,16 +49,20 @@ struct WrittenTensor {
   Dtype source = Dtype::f32;
 };
 
-/// Makes the file whole or not at all; an existing one is replaced only if asked for. Throws Failure.
+/// Makes the file whole or not at all. Throws Failure, and Error for what AtomicFile refuses.
 void write_weights(const std::filesystem::path& path, const std::vector<WrittenTensor>& tensors,
-                   const Metadata& metadata, bool replace);
+                   const Metadata& metadata, io::Existing existing);
 
-/// Throws Error unless the name ends in .safetensors or .h5.
-void check_name(const std::filesystem::path& path);
-/// Throws Error for a file that exists, unless it may be replaced: for before the work that comes first.
-void check_free(const std::filesystem::path& path, bool force);
+/// What a command is to make, looked at before the work that comes first: a safetensors file, or an HDF5 file of a kind
+/// of ours. Throws Error unless the name ends as these do, the folder is there, and the file is not, or with `force` is
+/// of the same kind: neither a checkpoint nor a shard is lost to a mistyped name. Returns what AtomicFile is to do.
+struct Target {
+  bool safetensors = true;
+  std::optional<io::FileKind> hdf5 = io::FileKind::weights;
+};
+io::Existing check_target(const std::filesystem::path& path, const Target& target, bool force);
 
-/// Whether read_values can convert it: F32, BF16, F16 and F64.
+/// Whether convert() takes it: F32, BF16, F16 and F64.
 bool is_floating(std::string_view dtype);
 
 /// Stored bytes -> values of an f32 or f64 tensor in host memory. Returns the index of the first value that is not

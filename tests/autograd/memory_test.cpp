@@ -4,6 +4,7 @@
 
 #include "leaves.h"
 #include "ops/elementwise.h"
+#include "ops/matmul.h"
 #include "ops/reduce.h"
 
 namespace mara {
@@ -92,6 +93,24 @@ TEST_F(TapeMemory, ALeakIsSeenAndNamed) {
   EXPECT_TRUE(named);
   leak = Tensor();
   EXPECT_EQ(pool_.live_blocks(), before);
+}
+
+TEST(OutOfMemoryError, NamesTheOp) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizer ends the program where the system would refuse";
+#endif
+  const auto of_matmul = [](int64_t size) {
+    const Tensor a = Tensor::from(std::vector<double>(static_cast<size_t>(size)), {size, 1}, Dtype::f32, kCpu);
+    try {
+      ops::matmul(a, a, {.b = true});
+    } catch (const OutOfMemory& error) {
+      return std::string(error.what());
+    }
+    return std::string("fits");
+  };
+  EXPECT_TRUE(of_matmul(int64_t{1} << 24).starts_with("out of memory on cpu: matmul needs 1024.0 TiB more"))
+      << of_matmul(1 << 24);
+  EXPECT_EQ(of_matmul(16), "fits");
 }
 
 }  // namespace

@@ -60,11 +60,16 @@ TEST_F(Eval, SaysOfATaskWhatTrainingSaid) {
     EXPECT_EQ(scored, test.at("scored")) << by;
     EXPECT_NEAR(right / static_cast<double>(scored), test.at("accuracy").get<double>(), 1e-9) << by;
   }
+  EXPECT_FALSE(all.contains("set"));
+  const Json set = evaluate({"--set", "eval.batch=3", "--set", "task.num_pairs=2"});
+  EXPECT_EQ(set.at("set"), Json({"eval.batch=3", "task.num_pairs=2"}));
+  EXPECT_NE(set.at("results").at(0).at("loss"), result.at("loss"));
   const Json other = evaluate({"--split", "valid", "--examples", "30", "--threads", "1"}).at("results").at(0);
   EXPECT_EQ(other.at("examples"), 30);
   EXPECT_NE(other.at("loss"), result.at("loss"));
 
-  EXPECT_EQ(run({"eval", "run/checkpoints/step_00000005.h5"}), 0) << output();
+  EXPECT_EQ(run({"eval", "run/checkpoints/step_00000005.h5", "--set", "eval.batch=3"}), 0) << output();
+  EXPECT_NE(printed().find("mqar, test, --set eval.batch=3\n"), std::string::npos);
   EXPECT_NE(printed().find("accuracy"), std::string::npos);
   EXPECT_NE(printed().find("\nposition "), std::string::npos) << printed();
   EXPECT_NE(printed().find("\ndistance "), std::string::npos) << printed();
@@ -94,7 +99,11 @@ TEST_F(Eval, SaysOfATextWhatTrainingSaid) {
   const Json other = evaluate({"--data", "moved/train-*.h5", "--window", "16", "--examples", "5"}).at("results").at(0);
   EXPECT_EQ(other.at("window"), 16);
   EXPECT_EQ(other.at("scored"), 5 * 16);
-  EXPECT_EQ(run({"eval", "run", "--data", "moved/valid-*.h5", "--stride", "8"}), 0) << output();
+  // Names are no UTF-8 on every machine.
+  std::filesystem::rename(folder_ / "moved", folder_ / "a\xff\x1b");
+  expect_same(evaluate({"--data", "a\xff\x1b/valid-*.h5"}).at("results").at(0), last, {"loss"});
+  EXPECT_EQ(run({"eval", "run", "--data", "a\xff\x1b/valid-*.h5", "--stride", "8"}), 0) << output();
+  EXPECT_NE(printed().find("on a\\xff\\x1b/valid"), std::string::npos) << printed();
   for (const char* part : {"(T = 32, S = 32)", "(T = 32, S = 8)", "perplexity", "bits per byte", "step 5"}) {
     EXPECT_NE(printed().find(part), std::string::npos) << part << "\n" << printed();
   }
@@ -114,8 +123,8 @@ TEST_F(Eval, SaysWhatCannotBe) {
       {{"eval", "run", "--stride", "3"}, {"--stride", "language models"}},
       {{"eval", "run", "--data", "x.h5"}, {"--data", "language models"}},
       {{"eval", "run", "--split", "train"}, {"--split"}},
-      {{"eval", "run", "--set", "model.width=31"}, {"does not fit"}},
-      {{"eval", "run", "--set", "model.widht=31"}, {"widht"}},
+      {{"eval", "run", "--set", "model.width=31"}, {"model.width=31", "only keys of eval, data, task and precision"}},
+      {{"eval", "run", "--set", "eval.bacth=8"}, {"bacth", "batch"}},
   };
   for (const auto& c : cases) {
     EXPECT_EQ(run(c.arguments), 2) << output();
@@ -128,13 +137,31 @@ TEST_F(Eval, SaysWhatCannotBe) {
 TEST_F(Eval, SaysWhatCannotBeOfText) {
   train_text();
   EXPECT_EQ(run({"eval", "run", "--stride", "33"}), 2);
-  EXPECT_NE(output().find("stride from 1 to the window's 32"), std::string::npos) << output();
+  EXPECT_NE(output().find("--stride: at most the 32 tokens"), std::string::npos) << output();
+  EXPECT_EQ(run({"eval", "run", "--window", "16", "--stride", "17"}), 2);
+  EXPECT_NE(output().find("--stride: at most the 16 tokens"), std::string::npos) << output();
+  EXPECT_EQ(run({"eval", "run", "--window", "16", "--stride", "16"}), 0) << output();  // control
+  EXPECT_EQ(run({"eval", "run", "--set", "data.length=16"}), 2);
+  EXPECT_NE(output().find("use --window 16"), std::string::npos) << output();
+  EXPECT_EQ(run({"eval", "run", "--data", "none-*.h5"}), 2);
+  EXPECT_NE(output().find("or name others with --data"), std::string::npos) << output();
   EXPECT_EQ(run({"eval", "run", "--window", "33"}), 2);
   EXPECT_NE(output().find("--window: at most the 32 tokens"), std::string::npos) << output();
   EXPECT_EQ(run({"eval", "run", "--split", "test"}), 2);
   EXPECT_NE(output().find("no data.test"), std::string::npos) << output();
   EXPECT_EQ(run({"eval", "run", "--split", "valid", "--data", "shards/valid-*.h5"}), 2);
   EXPECT_NE(output().find("leave one out"), std::string::npos) << output();
+}
+
+TEST_F(Eval, RefusesWeightsThatAreOfNoUse) {
+  train_recipe("tests/mqar.yaml", {"train.steps=1", "eval.test_examples=0", "optim.lr=1", "optim.weight_decay=1e38"});
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"eval", "run", "--examples", "9"},
+                                                    {"eval", "run", "--examples", "9", "--json"},
+                                                    {"generate", "run", "--prompt", "1 2 3"}}) {
+    EXPECT_EQ(run(arguments), 2) << output();
+    EXPECT_EQ(printed(), "");
+    expect_output({"run/checkpoints/step_00000001.h5", "not finite", "take another checkpoint"});
+  }
 }
 
 }  // namespace

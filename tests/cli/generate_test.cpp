@@ -1,6 +1,7 @@
 // mara generate, as a user runs it.
 
 #include "cli/program.h"
+#include "core/format.h"
 
 namespace mara::cli {
 namespace {
@@ -48,6 +49,22 @@ TEST_F(Generate, ContinuesText) {
   EXPECT_NE(printed().find("--- prompt 2\nb"), std::string::npos) << printed();
 }
 
+TEST_F(Generate, DoesNotCommandATerminal) {
+  train_text();
+  const std::string prompt =
+      "a\x1b[2J\xC2\x9B"
+      "2J\xFF\n\xC3\xA9";
+  const std::vector<std::string> arguments = {"generate", "run",           "--prompt", prompt,   "--max-tokens",
+                                              "15",       "--temperature", "1e9",      "--seed", "5"};
+  const std::string shown = run_on_terminal(arguments);
+  EXPECT_EQ(shown.rfind("a\\x1b[2J\\xc2\\x9b2J\\xff\r\n\xC3\xA9", 0), 0u) << shown;
+  for (const char c : shown) EXPECT_TRUE(static_cast<unsigned char>(c) >= ' ' || c == '\r' || c == '\n' || c == '\t');
+  ASSERT_EQ(run(arguments), 0);  // control: a file gets everything
+  EXPECT_EQ(printed().rfind(prompt, 0), 0u);
+  const std::string drawn = printed().substr(prompt.size());
+  EXPECT_NE(printable(drawn, "\n\t"), drawn);
+}
+
 TEST_F(Generate, ContinuesTheTokensOfATask) {
   train_task("induction");
   ASSERT_EQ(run({"generate", "run", "--prompt", " 1 2  3 ", "--temperature", "0", "--max-tokens", "2"}), 0) << output();
@@ -71,20 +88,23 @@ TEST_F(Generate, WrongUseIsTwoAndPrintsNothing) {
       {{}, {"checkpoint is required"}},
       {{"run"}, {"--prompt"}},
       {{"absent", "--prompt", "a"}, {"absent", "no such file"}},
+      {{"a\x1b[2J", "--prompt", "a"}, {"a\\x1b[2J", "no such file"}},
       {{"text.txt", "--prompt", "a"}, {"text.txt", "checkpoint"}},
       {{"shards", "--prompt", "a"}, {"shards", "no valid checkpoint"}},
-      {{"run", "--prompt", ""}, {"prompt 1", "empty"}},
-      {{"run", "--prompt", "a", "--prompt-file", "empty.txt"}, {"prompt 2", "empty"}},
+      {{"run", "--prompt", "a", "--prompt", ""}, {"--prompt number 2", "empty"}},
+      {{"run", "--prompt", "a", "--prompt-file", "empty.txt"}, {"empty.txt: is empty"}},
       {{"run", "--prompt-file", "absent.txt"}, {"absent.txt", "cannot be read"}},
       {{"run", "--prompt-file", "shards"}, {"shards", "cannot be read"}},
-      {{"run", "--prompt-file", "long.txt"}, {"33 tokens", "trained with 32"}},
+      {{"run", "--prompt-file", "long.txt"}, {"long.txt", "33 tokens", "trained with 32"}},
       {{"run", "--prompt-file", "huge.txt"}, {"huge.txt", "at most"}},
       {{"run", "--prompt", "a", "--max-tokens", "33"}, {"at most 32 new tokens", "got 33"}},
       {{"run", "--prompt", "a", "--max-tokens", "0"}, {"--max-tokens"}},
-      {{"run", "--prompt", "a", "--top-p", "0"}, {"top-p", "got 0"}},
-      {{"run", "--prompt", "a", "--top-k", "-1"}, {"top-k", "got -1"}},
-      {{"run", "--prompt", "a", "--temperature", "-0.5"}, {"temperature", "got -0.5"}},
-      {{"run", "--prompt", "a", "--seed", "-1"}, {"--seed"}},
+      {{"run", "--prompt", "a", "--top-p", "0"}, {"--top-p", "got 0"}},
+      {{"run", "--prompt", "a", "--top-k", "-1"}, {"--top-k", "got -1"}},
+      {{"run", "--prompt", "a", "--temperature", "-0.5"}, {"--temperature", "got -0.5"}},
+      {{"run", "--prompt", "a", "--seed", "-1"}, {"--seed", "got '-1'"}},
+      {{"run", "--prompt", "a", "--seed", "18446744073709551616"}, {"--seed", "18446744073709551615 is required"}},
+      {{"run", "--prompt", "a", "--seed", "1e3"}, {"--seed"}},
       {{"run", "--prompt", "a", "--device", "tpu"}, {"tpu"}},
   };
   for (const auto& c : cases) {
@@ -95,13 +115,16 @@ TEST_F(Generate, WrongUseIsTwoAndPrintsNothing) {
     expect_output({"error: "});
     EXPECT_EQ(printed(), "");
   }
-  EXPECT_EQ(run({"generate", "run", "--prompt", "a", "--max-tokens", "32"}), 0) << output();  // control: just fits
+  // Controls: what just fits.
+  EXPECT_EQ(run({"generate", "run", "--prompt", "a", "--max-tokens", "32"}), 0) << output();
+  EXPECT_EQ(run({"generate", "run", "--prompt", "a", "--seed", "18446744073709551615"}), 0) << output();
 }
 
 TEST_F(Generate, NeedsACausalModel) {
   train_task("hyena", "model.causal=false");
   EXPECT_EQ(run({"generate", "run", "--prompt", "1 2"}), 2);
   expect_output({"hyena: generating needs a causal model", "in block 0: hyena"});
+  EXPECT_EQ(output().rfind("error: ", 0), 0u) << output();  // nothing before it
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
 #pragma once
 // The program itself, as a user runs it.
 
+#include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "train/recipes.h"
 
@@ -13,8 +15,8 @@ namespace mara::cli {
 class Program : public testing::Test {
  protected:
   /// Starts `mara arguments...` in this test's folder, its output going to files there.
-  pid_t start(const std::vector<std::string>& arguments) {
-    const std::string shell = "cd " + folder_.path().string() + " && exec \"$0\" \"$@\" > stdout.txt 2> stderr.txt";
+  pid_t start(const std::vector<std::string>& arguments, const std::string& out = "stdout.txt") {
+    const std::string shell = "cd " + folder_.path().string() + " && exec \"$0\" \"$@\" > " + out + " 2> stderr.txt";
     std::vector<std::string> words = {"sh", "-c", shell, MARA_PROGRAM};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
@@ -30,6 +32,16 @@ class Program : public testing::Test {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
   int run(const std::vector<std::string>& arguments) { return wait_for(start(arguments)); }
+  /// What a terminal gets to see of it.
+  std::string run_on_terminal(const std::vector<std::string>& arguments) {
+    const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    EXPECT_TRUE(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    EXPECT_EQ(wait_for(start(arguments, ptsname(terminal))), 0) << output();
+    std::string shown(4096, '\0');  // as much as one holds
+    shown.resize(static_cast<size_t>(std::max<ssize_t>(read(terminal, shown.data(), shown.size()), 0)));
+    close(terminal);
+    return shown;
+  }
   std::string printed() const { return train::read_file(folder_ / "stdout.txt"); }
   std::string output() const { return printed() + train::read_file(folder_ / "stderr.txt"); }
   void expect_output(const std::vector<std::string>& parts) const {

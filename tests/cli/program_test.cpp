@@ -100,9 +100,15 @@ TEST_F(Program, WrongUseIsTwoAndLeavesNothingBehind) {
 }
 
 TEST_F(Program, AskedForADeviceItDoesNotHave) {
-  if (devices_present().size() > 1) GTEST_SKIP() << "this build has CUDA";
-  EXPECT_EQ(run({"train", kHyena, "--device", "cuda"}), 2);
-  expect_output({"no CUDA backend", "--device cpu"});
+  setenv("CUDA_VISIBLE_DEVICES", "-1", 1);  // also where there is one
+  for (const std::string command : {"train", "check"}) {
+    EXPECT_EQ(run({command, kHyena, "--device", "cuda"}), 2);
+    const std::string said = output();
+    EXPECT_TRUE(said.starts_with("error: device cuda:0: ")) << said;
+    EXPECT_NE(said.find("--device cpu"), std::string::npos) << said;
+    EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+  }
+  unsetenv("CUDA_VISIBLE_DEVICES");
   EXPECT_FALSE(exists("runs"));
 }
 

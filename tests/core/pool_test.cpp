@@ -126,18 +126,25 @@ TEST(Pool, OutOfMemoryNamesTheRequestAndTheHolders) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "the sanitizer ends the program where the system would refuse";
 #endif
-  Pool pool(kCpu);
-  Storage held(pool, 1000);
-  held.label = "layer_norm";
+  Pool pool(kCpu), other(kCpu), kept(kCpu);
+  const Storage held(pool, 1 << 30, "layer_norm"), elsewhere(other, 1 << 29, "master weights");
+  { Storage(other, 1 << 28), Storage(kept, 1 << 28); }
+  kept.keep_blocks();
+  const int64_t calls = other.system_calls();
   try {
-    Storage(pool, int64_t{1} << 60);
+    Storage(pool, int64_t{1} << 60, "fft_conv");
     FAIL() << "nothing was thrown";
   } catch (const OutOfMemory& error) {
-    for (const char* part : {"out of memory on cpu", "1048576.0 TiB more", "layer_norm 1.0 KiB"}) {
+    for (const char* part : {"out of memory on cpu: fft_conv needs 1048576.0 TiB more", "layer_norm 1.0 GiB",
+                             "master weights 512.0 MiB", " are kept for reuse"}) {
       EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
     }
   }
   EXPECT_EQ(pool.live_blocks(), 1);  // what failed left nothing behind
+  // Every pool has given back what it could.
+  EXPECT_EQ(other.reserved_bytes(), other.live_bytes());
+  EXPECT_GT(other.system_calls(), calls);
+  EXPECT_GT(kept.reserved_bytes(), 0);
 }
 
 }  // namespace

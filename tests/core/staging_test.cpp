@@ -12,7 +12,8 @@ class StagingTest : public OnDevice {};
 TEST_P(StagingTest, KeepsTheOrderAndFreesTheHost) {
   constexpr int64_t kCount = 1000;
   const Tensor memory = Tensor::empty({kCount}, Dtype::i32, device());
-  Staging down(device(), kCount * sizeof(int32_t)), up(device(), kCount * sizeof(int32_t));
+  Upload down(device(), kCount * sizeof(int32_t));
+  Download up(device(), kCount * sizeof(int32_t));
   std::vector<int32_t> host(kCount), back(kCount);
   for (int round = 0; round < 10; ++round) {
     std::iota(host.begin(), host.end(), round);
@@ -27,6 +28,9 @@ TEST_P(StagingTest, KeepsTheOrderAndFreesTheHost) {
   up.collect(back.data());
   EXPECT_EQ(back.front(), 9);
   EXPECT_EQ(memory.to_host_i32(), back);
+  EXPECT_THROW(up.collect(back.data()), std::logic_error);
+  for (int i = 0; i < 3; ++i) up.fetch(memory.view().data);
+  EXPECT_THROW(up.fetch(memory.view().data), std::logic_error);
 }
 
 MARA_ON_EVERY_DEVICE(StagingTest);

@@ -15,8 +15,8 @@ TEST(TokenSource, ShardsEndToEnd) {
   const TemporaryFolder folder;
   write_shards(folder.path(), "whole", 1000);
   write_shards(folder.path(), "cut", 1000, 64);  // 16 shards
-  const TokenSource whole({(folder / "whole-*.h5").string()}, bytes());
-  const TokenSource cut({(folder / "cut-*.h5").string()}, bytes());
+  const TokenSource whole({(folder / "whole-*.h5").string()}, bytes(), "--data");
+  const TokenSource cut({(folder / "cut-*.h5").string()}, bytes(), "--data");
   EXPECT_EQ(cut.shards().size(), 16u);
   EXPECT_EQ(cut.tokens(), 1000);
   EXPECT_EQ(tokens_of(cut, 0, 1000), tokens_of(whole, 0, 1000));
@@ -29,7 +29,7 @@ TEST(TokenSource, ShardsEndToEnd) {
 TEST(TokenSource, WindowsHoldTheNextToken) {
   const TemporaryFolder folder;
   write_shards(folder.path(), "cut", 300, 64);
-  const TokenSource source({(folder / "cut-*.h5").string()}, bytes());
+  const TokenSource source({(folder / "cut-*.h5").string()}, bytes(), "--data");
   std::vector<int32_t> ids(100), targets(100);
   source.window(199, ids, targets);
   EXPECT_EQ(ids, tokens_of(source, 199, 100));
@@ -47,18 +47,19 @@ TEST(TokenSource, FilesComeInTheOrderOfPatternsAndNames) {
        std::vector<std::pair<std::string, int32_t>>{{"b", 2}, {"a_", 1}, {"B", 3}, {"c", 4}}) {
     write(prefix, id);
   }
-  const TokenSource all({(folder / "[aBb]*").string()}, bytes());
+  const TokenSource all({(folder / "[aBb]*").string()}, bytes(), "--data");
   EXPECT_EQ(tokens_of(all, 0, 3), (std::vector{3, 1, 2}));  // by bytes, whatever the locale
-  const TokenSource two({(folder / "c-00000.h5").string(), (folder / "a*").string()}, bytes());
+  const TokenSource two({(folder / "c-00000.h5").string(), (folder / "a*").string()}, bytes(), "--data");
   EXPECT_EQ(tokens_of(two, 0, 2), (std::vector{4, 1}));
   EXPECT_NE(all.hash(), two.hash());
-  EXPECT_EQ(all.hash(), TokenSource({(folder / "[aBb]*").string()}, bytes()).hash());
+  EXPECT_EQ(all.hash(), TokenSource({(folder / "[aBb]*").string()}, bytes(), "--data").hash());
 }
 
 TEST(TokenSource, SaysWhatIsMissing) {
   const TemporaryFolder folder;
-  expect_parts(error_of([&] { TokenSource({(folder / "train-*.h5").string()}, bytes()); }),
-               {"no file is named", (folder / "train-*.h5").string(), "mara data tokenize"});
+  expect_parts(
+      error_of([&] { TokenSource({(folder / "train-*.h5").string()}, bytes(), "--data"); }),
+      {"no file is named", (folder / "train-*.h5").string(), "mara data tokenize", "or name others with --data"});
 }
 
 TEST(TokenSource, OtherTokenizersAreRefused) {
@@ -74,7 +75,7 @@ TEST(TokenSource, OtherTokenizersAreRefused) {
   const TemporaryFolder folder;
   write_shards(folder.path(), "train", 10);
   const std::string path = (folder / "train-00000.h5").string();
-  expect_parts(error_of([&] { TokenSource({path}, Other()); }), {path, "000000000000002a", "data.tokenizer"});
+  expect_parts(error_of([&] { TokenSource({path}, Other(), "--data"); }), {path, "000000000000002a", "data.tokenizer"});
 }
 
 TEST(Segments, CountSeparators) {

@@ -18,7 +18,7 @@ class TokenStreams : public testing::Test {
     for (const int64_t size : sizes) {
       const std::string prefix = "source" + std::to_string(size);
       if (!std::filesystem::exists(folder_ / (prefix + "-00000.h5"))) write_shards(folder_.path(), prefix, size);
-      sources.emplace_back(std::vector{(folder_ / (prefix + "-*")).string()}, bytes());
+      sources.emplace_back(std::vector{(folder_ / (prefix + "-*")).string()}, bytes(), "--data");
     }
     return {std::move(sources), weights, seed, length, batch};
   }

@@ -22,7 +22,7 @@ class Tokenize : public testing::Test {
   /// The text of a split, | for separators.
   std::string text(const std::string& split) const {
     std::string out;
-    const TokenSource source({(folder_ / "out" / (split + "-*.h5")).string()}, bytes());
+    const TokenSource source({(folder_ / "out" / (split + "-*.h5")).string()}, bytes(), "--data");
     std::vector<int32_t> ids(static_cast<size_t>(source.tokens()));
     source.read(0, ids);
     for (const int32_t id : ids) out += id == 256 ? '|' : static_cast<char>(id);

@@ -32,6 +32,7 @@ struct Oracle : models::Model {
     return {number(0.5 * scored), number(scored), {}, Tensor::from(answers, {batch.targets.numel()}, kCpu)};
   }
   Tensor logits(const Tensor&, const nn::Context&) override { return {}; }
+  int64_t vocabulary() const override { return 0; }
 
   int64_t seen_ = 0;
   std::vector<std::vector<int32_t>> batches_;

@@ -32,6 +32,7 @@ struct Note : models::Model {
             Tensor::from(ids, {count}, kCpu)};
   }
   Tensor logits(const Tensor&, const nn::Context&) override { return {}; }
+  int64_t vocabulary() const override { return 0; }
 
   std::vector<int32_t> scored_;
   std::vector<int64_t> context_;
@@ -51,7 +52,7 @@ class TextEvaluation : public testing::Test {
       tokens_.push_back(256);
     }
     writer.finish();
-    source_.emplace(std::vector{(folder_ / "text-*").string()}, data::bytes());
+    source_.emplace(std::vector{(folder_ / "text-*").string()}, data::bytes(), "--data");
   }
   Examples examples(const Windows& windows) { return text_examples(*source_, data::bytes(), windows); }
 

@@ -24,16 +24,18 @@ inline const std::filesystem::path& input_path() {
   return path;
 }
 
-/// Hands the input to `read` as a file. An Error is a good answer; another exception ends the program: a finding.
+/// Hands the input to `read` as a file whose name ends as given. An Error is a good answer; another exception ends the
+/// program: a finding.
 template <class Read>
-void read_as_file(const uint8_t* data, size_t size, const Read& read) {
-  std::ofstream(input_path(), std::ios::binary | std::ios::trunc)
+void read_as_file(const uint8_t* data, size_t size, const Read& read, const std::string& ending = "") {
+  const std::filesystem::path path = input_path().string() + ending;
+  std::ofstream(path, std::ios::binary | std::ios::trunc)
       .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
   try {
-    read(input_path());
+    read(path);
   } catch (const Error&) {
   }
-  std::filesystem::remove(input_path());
+  std::filesystem::remove(path);
 }
 
 /// The bytes of a file that `write` makes at a path.

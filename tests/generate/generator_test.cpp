@@ -61,6 +61,37 @@ TEST(Generator, DrawsDoNotDependOnOtherRows) {
   }
 }
 
+/// Notes how many tokens it is given at once, each row's next token being the one after its last.
+class Counting final : public models::Model {
+ public:
+  ops::CrossEntropy loss(const models::Batch&, const nn::Context&, bool) override { return {}; }
+  Tensor logits(const Tensor&, const nn::Context&) override { return {}; }
+  int64_t vocabulary() const override { return kVocabulary; }
+  models::Generation start(int64_t, int64_t) const override { return {}; }
+  Tensor prefill(const Tensor& ids, models::Generation&) const override {
+    read.push_back({ids.size(0), ids.size(1)});
+    const std::vector<int32_t> tokens = ids.to_host_i32();
+    std::vector<double> logits(static_cast<size_t>(ids.size(0) * kVocabulary));
+    for (int64_t row = 0; row < ids.size(0); ++row) {
+      const int32_t last = tokens[static_cast<size_t>((row + 1) * ids.size(1) - 1)];
+      logits[static_cast<size_t>(row * kVocabulary + (last + 1) % kVocabulary)] = 1;
+    }
+    return Tensor::from(logits, {ids.size(0), kVocabulary}, Dtype::f32, kCpu);
+  }
+
+  mutable std::vector<std::pair<int64_t, int64_t>> read;  // rows, tokens of each
+};
+
+TEST(Generator, ReadsEveryPromptAtOnce) {
+  const Counting model;
+  const GeneratorOptions options{.max_tokens = 3, .vocabulary = kVocabulary, .stop = 9};
+  EXPECT_EQ(generate(model, kCpu, {{1, 2, 3, 4}, {5}, {9, 9, 9, 6}}, Sampler({.temperature = 0}), options),
+            (Rows{{5, 6, 7}, {6, 7, 8}, {7, 8, 9}}));
+  const std::vector<std::pair<int64_t, int64_t>> one_length_after_another = {{1, 1}, {1, 1}, {1, 1},
+                                                                             {2, 4}, {2, 1}, {2, 1}};
+  EXPECT_EQ(model.read, one_length_after_another);
+}
+
 TEST(Generator, TellsEveryTokenAsItComes) {
   const ModelUnderTest m = model(true);
   Rows told(kPrompts.size());

@@ -93,8 +93,8 @@ TEST(Sampler, RefusesWhatMakesNoSense) {
   }
   for (const std::vector<double>& logits :
        {std::vector{1, kNan}, {kNan, 1}, {1, kInfinity}, {-kInfinity, -kInfinity}}) {
-    EXPECT_THROW(Sampler({}).sample(logits, 0, 0), Failure);
-    EXPECT_THROW(Sampler({.temperature = 0}).sample(logits, 0, 0), Failure);
+    EXPECT_THROW(Sampler({}).sample(logits, 0, 0), Error);
+    EXPECT_THROW(Sampler({.temperature = 0}).sample(logits, 0, 0), Error);
   }
   EXPECT_EQ(Sampler({}).sample(std::vector{-kInfinity, 1.0}, 0, 0), 1);  // a token that cannot be
 }

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/thrown.h"
+#include "io/file.h"
 #include "io/files.h"
 #include "io/mapped_file.h"
 
@@ -52,6 +53,31 @@ TEST(AtomicFile, FailsWithTheReason) {
   const TemporaryFolder folder;
   AtomicFile never_written(folder / "a");
   EXPECT_NE(message_of<Failure>([&] { never_written.commit(); }).find("No such file"), std::string::npos);
+}
+
+TEST(AtomicFile, NeedsAPlace) {
+  const TemporaryFolder folder;
+  const auto said = [](const std::filesystem::path& path) {
+    return message_of<Error>([&] { AtomicFile(path, Existing::replace); });
+  };
+  EXPECT_EQ(said(folder / "a"), "nothing was thrown");  // the control
+  EXPECT_EQ(said("a"), "nothing was thrown");
+  EXPECT_NE(said(folder / "none/a").find("none/a: cannot be made: there is no folder"), std::string::npos);
+  EXPECT_NE(said(folder.path()).find("this is a folder's"), std::string::npos);
+  EXPECT_NE(said(folder / "").find("this is a folder's"), std::string::npos);
+  write_file(folder / "file", "");
+  EXPECT_NE(said(folder / "file/a").find("there is no folder"), std::string::npos);
+}
+
+TEST(AtomicFile, MessagesNameWhatWasAskedFor) {
+  const TemporaryFolder folder;
+  const AtomicFile file(folder / "a");
+  EXPECT_EQ(final_name(file.temporary()), folder / "a");
+  EXPECT_EQ(final_name(folder / "a.h5"), folder / "a.h5");
+  std::filesystem::create_directory(file.temporary());
+  const std::string said = message_of<Failure>([&] { File::create(file.temporary()); });
+  EXPECT_EQ(said, (folder / "a").string() + ": cannot be made: File exists");
+  std::filesystem::remove(file.temporary());
 }
 
 TEST(MappedFile, HoldsTheBytes) {

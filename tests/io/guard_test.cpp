@@ -99,6 +99,14 @@ TEST_F(GuardTest, NamesWhatIsNotOurs) {
 }
 
 /// A block that is consistent in itself, with one number of it changed.
+TEST_F(GuardTest, TellsTheKindOfAFile) {
+  const std::filesystem::path path = sealed();
+  EXPECT_EQ(kind_of(path), FileKind::checkpoint);
+  write_file(folder_ / "text", std::string(1000, 'a'));
+  write_file(folder_ / "short", read_file(path).substr(0, 100));
+  for (const char* none : {"text", "short", "absent", ""}) EXPECT_EQ(kind_of(folder_ / none), std::nullopt) << none;
+}
+
 TEST_F(GuardTest, DoesNotTrustTheNumbersInTheBlock) {
   const std::string good = read_file(sealed({{600, 700}, {800, 900}}));
   const auto with = [&](size_t at, uint64_t value) {

@@ -82,6 +82,28 @@ TEST_F(Safetensors, NamesMustDiffer) {
             std::string::npos);
 }
 
+TEST_F(Safetensors, WritesNothingItWouldNotRead) {
+  const auto said = [&](const std::string& name, const SafeMetadata& metadata) {
+    std::filesystem::remove(path_);
+    return message_of<Error>([&] {
+      SafetensorsWriter(path_, {{name, "U8", {0}}}, metadata);
+      SafetensorsReader{path_};
+    });
+  };
+  EXPECT_EQ(said("a\xc3\xa9" + std::string(997, 'b'), {{"a\n", "b\t\x1b"}}), "nothing was thrown");  // the control
+  for (const std::string& name : {std::string("a\xff"), std::string("a\n"), std::string("a\xc2\x85"),
+                                  std::string("a\0b", 3), std::string(1001, 'a')}) {
+    EXPECT_NE(said(name, {}).find("names of at most 1000 bytes, in UTF-8"), std::string::npos) << name;
+  }
+  EXPECT_NE(said("a", {{"recipe", "a\xff"}}).find("w.safetensors: metadata, 'recipe': UTF-8"), std::string::npos);
+  EXPECT_NE(said("a", {{"k\xff", "a"}}).find("metadata, 'k\\xff': UTF-8"), std::string::npos);
+  SafeMetadata many;
+  for (int i = 0; i < 10'001; ++i) many[std::to_string(i)];
+  EXPECT_NE(said("a", many).find("at most 10000 texts fit, there are 10001"), std::string::npos);
+  many.erase("0");
+  EXPECT_EQ(said("a", many), "nothing was thrown");
+}
+
 TEST_F(Safetensors, GoodFilesOfOthers) {
   const struct {
     std::string header;
@@ -129,7 +151,13 @@ TEST_F(Safetensors, HostileFiles) {
       {"{\"__metadata__\":{\"x\":1}," + kGood + "}", "a number stands where none may"},
       {"{\"__metadata__\":{\"x\":{}}," + kGood + "}", "an object stands where none may"},
       {"{\"__metadata__\":\"x\"," + kGood + "}", "'x' stands where none may"},
-      {"{" + entry("a\\u001b[1m", "F32", "[2,3]", "[0,24]") + "}", "'a?[1m': names of at most 1000 bytes"},
+      {"{" + entry("a\\u001b[1m", "F32", "[2,3]", "[0,24]") + "}", "'a\\x1b[1m': names of at most 1000 bytes"},
+      {"{" +
+           entry("a\xc2\x9b"
+                 "1m",
+                 "F32", "[2,3]", "[0,24]") +
+           "}",
+       "'a\\xc2\\x9b1m': names of at most 1000 bytes"},
       {"{" + entry(std::string(1001, 'a'), "F32", "[2,3]", "[0,24]") + "}", "aaa...': names of at most 1000 bytes"},
       {one(dtype + "," + shape), "one is missing"},
       {one(dtype + "," + offsets), "one is missing"},

@@ -181,6 +181,12 @@ TEST_P(AdamWTest, UnusableStepsChangeNothing) {
   }
 }
 
+TEST_P(AdamWTest, RefusesF64OnAGpu) {
+  if (device().type != DeviceType::cuda) return;
+  EXPECT_THROW(Optimizer(device(), Dtype::f64).step({}), Error);
+  EXPECT_NO_THROW(Optimizer(device(), Dtype::f32).step({}));
+}
+
 TEST_P(AdamWTest, GapsBetweenRangesStay) {
   Optimizer optimizer(device(), Dtype::f32);
   const std::vector<double> before = optimizer.master.to_host();

@@ -157,6 +157,21 @@ TEST_P(LossTest, NothingToLearnFromIgnoredTargets) {
   EXPECT_NE(r.predictions, std::vector<int32_t>(12, 0));
 }
 
+TEST_P(LossTest, NothingToLearnFromNoTokens) {
+  for (const Dtype dtype : floating_dtypes(device())) {
+    const Tensor x = tensor({}, {0, 8}, dtype), w = tensor(wave(5 * 8, 0.9), {5, 8}, dtype);
+    const Result r = run(x, w, {});
+    EXPECT_EQ(r.count, 0);
+    EXPECT_EQ(r.dw, std::vector<double>(5 * 8, 0.0));
+  }
+}
+
+TEST_P(LossTest, RefusesF64OnAGpu) {
+  if (device().type != DeviceType::cuda) return;
+  const Tensor x = tensor(wave(2 * 8, 0.1), {2, 8}, Dtype::f64), w = tensor(wave(5 * 8, 0.9), {5, 8}, Dtype::f64);
+  EXPECT_THROW(run(x, w, {0, 1}), Error);
+}
+
 TEST_P(LossTest, StableForHugeLogitsAndFirstOfEqualPredictions) {
   const Tensor x = tensor({1000, -1000}, {2, 1}, Dtype::f32);
   const Tensor w = tensor({1, -1, 1, -1}, {4, 1}, Dtype::f32);

@@ -109,6 +109,8 @@ TEST_P(NormTest, MatchesTheFormulasAtAwkwardSizes) {
   for (Sizes sizes : kSizes) {
     for (bool centred : {false, true}) check(centred, sizes, Dtype::f32, Dtype::f32, false);
   }
+  // Rows that share a block on a GPU: the last block is full or not, or takes several rounds.
+  for (Sizes sizes : {Sizes{700, 100}, {333, 31}, {40000, 8}}) check(true, sizes, Dtype::f32, Dtype::f32, true);
 }
 
 TEST_P(NormTest, EveryDtypeWithAndWithoutAccumulation) {

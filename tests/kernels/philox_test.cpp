@@ -54,6 +54,20 @@ TEST(Philox, UniformHasTheMomentsOfItsDistribution) {
   EXPECT_NEAR(squares / kCount, 1.0 / 3, 5 * std::sqrt(4.0 / 45 / kCount));
 }
 
+TEST(Philox, UniformOfTwoWordsFillsADouble) {
+  EXPECT_EQ(philox::uniform_f64(0, 0), 0);
+  EXPECT_EQ(philox::uniform_f64(~0u, ~0u), 1 - 0x1p-53);
+  EXPECT_EQ(philox::uniform_f64(0, 1u << 11), 0x1p-53);
+  EXPECT_EQ(philox::uniform_f64(1u << 31, 0), 0.5);
+  PhiloxSequence doubles(3, Purpose::sampling, 0), words(3, Purpose::sampling, 0);
+  for (int i = 0; i < 10; ++i) {
+    const double drawn = doubles.uniform_f64();
+    EXPECT_NEAR(drawn, words.uniform(), 0x1p-24);
+    EXPECT_NE(drawn, std::floor(drawn * 0x1p24) * 0x1p-24);  // one word does not reach that far
+    words.bits();
+  }
+}
+
 // The layout of the counter is part of what a seed means: host, device and later versions must agree on it.
 TEST(Philox, DropoutCounterLayout) {
   const uint64_t key = philox::key(11, Purpose::dropout);

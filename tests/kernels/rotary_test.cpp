@@ -28,13 +28,13 @@ class RotaryTest : public OnDevice {
   double exact() const { return widest(device()) == Dtype::f64 ? 1e-13 : 1e-6; }
 };
 
-std::vector<double> reference(const Sizes& s, const std::vector<double>& x) {
+std::vector<double> reference(const Sizes& s, const std::vector<double>& x, int64_t first = 0) {
   std::vector<double> y = x;
   const int64_t part = s.heads * s.width;
   for (int64_t row = 0; row < s.batch * s.length; ++row) {
     for (int64_t h = 0; h < 2 * s.heads; ++h) {
       for (int64_t i = 0; i < s.rotary / 2; ++i) {
-        const double angle = static_cast<double>(row % s.length) *
+        const double angle = static_cast<double>(first + row % s.length) *
                              std::pow(s.base, -2.0 * static_cast<double>(i) / static_cast<double>(s.rotary));
         const size_t even = static_cast<size_t>(row * 3 * part + h * s.width + 2 * i), odd = even + 1;
         y[even] = x[even] * std::cos(angle) - x[odd] * std::sin(angle);
@@ -70,6 +70,13 @@ TEST_P(RotaryTest, StartsAtAnyPosition) {
   EXPECT_LT(relative_error(run(last, x_last, false, {}, 197), y_last), exact());
   EXPECT_LT(relative_error(run(last, y_last, true, {}, 197), x_last), exact());
   EXPECT_GT(relative_error(run(last, x_last, false, {}, 196), y_last), 0.01);
+}
+
+TEST_P(RotaryTest, FarPositionsStayAccurate) {
+  const Sizes s{1, 72, 1, 64, 64};
+  const std::vector<double> x = wave(s.shape().numel(), 0.3), y = run(s, x, false, Dtype::f32, 131000);
+  EXPECT_LT(relative_error(y, reference(s, x, 131000)), 1e-6);
+  EXPECT_GT(relative_error(y, reference(s, x, 131001)), 0.01);
 }
 
 TEST_P(RotaryTest, InverseUndoesForward) {

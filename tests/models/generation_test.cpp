@@ -38,7 +38,8 @@ double worst_difference(const ModelUnderTest& m, const Portions& portions) {
   for (size_t p = 0; p < portions.logits.size(); ++p) {
     for (int64_t row = 0; row < 3; ++row) {
       for (int64_t v = 0; v < classes; ++v) {
-        const double expected = whole[static_cast<size_t>((row * kLength + portions.positions[p]) * classes + v)];
+        const double expected =
+            whole[static_cast<size_t>((row * m.setup.length + portions.positions[p]) * classes + v)];
         worst = std::max(worst, std::fabs(portions.logits[p][static_cast<size_t>(row * classes + v)] - expected));
       }
     }
@@ -71,6 +72,18 @@ TEST(Generation, IsTheWholeSequenceRead) {
     Portions late(m, std::vector<int64_t>(kLength - 1, 1));  // control: logits of the position before
     for (int64_t& position : late.positions) ++position;
     EXPECT_GT(worst_difference(m, late), 1e-2) << options;
+  }
+}
+
+TEST(Generation, AtTheSizeOfRecipes) {
+  constexpr int64_t kLong = 256;
+  for (const std::string& mixer : {kHyena, std::string("mixer: {kind: attention, heads: 4}")}) {
+    const ModelUnderTest m("width: 128, blocks: 2, " + mixer, Dtype::f32, kCpu, 259, kLong);
+    EXPECT_LT(worst_difference(m, Portions(m, {kLong - 1, 1})), 1e-5) << mixer;
+    EXPECT_LT(worst_difference(m, Portions(m, {1, kLong - 2, 1})), 1e-5) << mixer;
+    Portions late(m, {kLong - 1});  // control: logits of the position before
+    late.positions[0] = kLong - 1;
+    EXPECT_GT(worst_difference(m, late), 1e-2) << mixer;
   }
 }
 

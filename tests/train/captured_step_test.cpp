@@ -31,14 +31,14 @@ Trace train(const Recipe& recipe, Device device, int64_t steps = 5) {
   for (int64_t step = 0; step < steps; ++step) {
     const StepMetrics m = trainer.step(step);
     run.metrics.insert(run.metrics.end(), {m.loss, m.grad_norm});
-    EXPECT_EQ(trainer.replays(), step > 0 && device.type == DeviceType::cuda && recipe.train.capture == "step");
+    EXPECT_EQ(trainer.replays(), step > 1 && device.type == DeviceType::cuda && recipe.train.capture == "step");
   }
   run.weights = trainer.arena().master().to_host();
   run.replays = trainer.replays();
   return run;
 }
 
-TEST_P(CapturedStepTest, RunsOnceThenCapturesThenReplays) {
+TEST_P(CapturedStepTest, RunsTwiceThenCapturesThenReplays) {
   Pool pool(device());
   const Tensor counter = Tensor::empty({1}, Dtype::f32, device());
   const Tensor one = Tensor::from(std::vector<double>{1}, {1}, Dtype::f32, device());
@@ -54,13 +54,24 @@ TEST_P(CapturedStepTest, RunsOnceThenCapturesThenReplays) {
   for (int run = 1; run <= 4; ++run) {
     captured.run(body);
     EXPECT_EQ(counter.item(), run);
-    EXPECT_EQ(captured.replayed(), captures() && run >= 2);
+    EXPECT_EQ(captured.replayed(), captures() && run >= 3);
   }
-  EXPECT_EQ(calls, captures() ? 2 : 4);
+  EXPECT_EQ(calls, captures() ? 3 : 4);
   eager.run(body);
   eager.run(body);
   EXPECT_FALSE(eager.replayed());
   EXPECT_EQ(counter.item(), 6);
+}
+
+// A capture can take no memory from the system, so it waits for a run that needed none.
+TEST_P(CapturedStepTest, WaitsUntilThePoolHasSettled) {
+  Pool pool(device());
+  CapturedStep captured(pool, true);
+  for (int run = 1; run <= 6; ++run) {
+    const int64_t size = std::min(run, 4) * 1000;  // grows up to the fourth run
+    captured.run([&] { Storage(pool, size); });
+    EXPECT_EQ(captured.replayed(), captures() && run >= 6);
+  }
 }
 
 TEST_P(CapturedStepTest, EqualsEagerBitForBit) {
@@ -77,6 +88,17 @@ TEST_P(CapturedStepTest, EqualsEagerBitForBit) {
     EXPECT_EQ(captured, eager) << name;
     EXPECT_EQ(captured.replays, captures()) << name;
     EXPECT_NE(train(with("run.seed=77"), device()), eager) << name;  // control
+  }
+}
+
+TEST_P(CapturedStepTest, DoublePrecisionIsForCpus) {
+  const Recipe recipe = test_recipe("hyena", {"precision.compute=f64"});
+  if (!captures()) return recipe.require_device(device());
+  try {
+    Trainer(recipe, device());
+    FAIL() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_TRUE(std::string(error.what()).starts_with("precision.compute: f64 runs on a CPU only")) << error.what();
   }
 }
 

@@ -99,7 +99,10 @@ TEST_F(TextTraining, SaysWhatIsWrong) {
       EXPECT_NE(message.find(part), std::string::npos) << part << "\n in: " << message;
   };
   expect("task.kind=mqar", {"data: a recipe has either task or data", "both"});
-  expect("data.train=none/*.h5", {"no file is named none/*.h5", "mara data tokenize"});
+  for (const std::string list : {"train", "valid", "test"}) {
+    expect("data." + list + "=[none/*.h5]",
+           {"no file is named none/*.h5", "mara data tokenize", "--set data." + list + "=[...]"});
+  }
   expect("data.train=[]", {"data.train: at least one path"});
   expect("data.weights=[1, 2]", {"data.weights: one weight for each entry of train is required, 1, got 2"});
   expect("data.weights=[0]", {"data.weights[0]: must be at least 1"});

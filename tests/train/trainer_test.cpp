@@ -60,6 +60,7 @@ class Wrapper : public models::Model {
     return inner_.loss(batch, context, predictions);
   }
   Tensor logits(const Tensor& ids, const nn::Context& context) override { return inner_.logits(ids, context); }
+  int64_t vocabulary() const override { return inner_.vocabulary(); }
 
  protected:
   models::Model& inner_;

@@ -11,7 +11,7 @@ namespace {
 
 std::string names_in(const std::string& which, const train::Recipe& recipe) {
   const std::unique_ptr<models::Model> model = recipe.model.options->make(recipe.model_setup());
-  const NameMap map(which, recipe, *model);
+  const NameMap map(which, *model);
   std::string out;
   for (const NamedParameter& named : map.parameters()) {
     out += named.theirs[0] + " " + to_string(named.shape);
@@ -111,7 +111,6 @@ TEST_F(NamesFile, FirstRuleThatFits) {
                                           "blocks.{i}.mixer.short_weight: conv{i}/layer.{i} [1, a, b, 1]\n"
                                           "blocks.{i}.mixer.filter.forward.layer{j}.*: net.{j}.of.{i}.*\n"
                                           "'*': 'rest.*'\n"
-                                          "head: never\n"
                                           "ignored: ['buffer.{i}', 'x*']\n"),
                                      recipe_);
   for (const char* part : {"wte (32, 16) = also.wte\n", "conv0/layer.0 (1, 48, 3, 1)\n", "net.2.of.0.bias (16)\n",
@@ -119,7 +118,7 @@ TEST_F(NamesFile, FirstRuleThatFits) {
     EXPECT_NE(names.find(part), std::string::npos) << part << names;
   }
   const std::unique_ptr<models::Model> model = recipe_.model.options->make(recipe_.model_setup());
-  const NameMap map((folder_ / "names.yaml").string(), recipe_, *model);
+  const NameMap map((folder_ / "names.yaml").string(), *model);
   for (const char* name : {"buffer.12", "x", "xyz"}) EXPECT_TRUE(map.ignored(name)) << name;
   for (const char* name : {"buffer.", "buffer.1a", "ax"}) EXPECT_FALSE(map.ignored(name)) << name;
 }
@@ -141,10 +140,15 @@ TEST_F(NamesFile, WhatIsWrongWithOne) {
       {"embedding.table: [x, 'y [1, a, b]', 'z [a, b]']", "have the same axes"},
       {"embedding.table: []", "a name is required, the list is empty"},
       {"embedding.table: ''", "a name is required, got none"},
+      {"embedding.table: 'a\xff'", "a name in UTF-8 without control characters is required, got a\\xff"},
+      {"embedding.table: \"a\\e\"", "without control characters is required, got a\\x1b"},
       {"embedding.table: {a: b}", "a name or a list of names is required"},
       {"embedding.table: [[a]]", "a name or a list of names is required"},
       {"- a", "a mapping of `ours: theirs` is required"},
       {"'*': same", "are both called same"},
+      {"'*': '*'\nhead: never", "names.yaml:2: head: this model has no parameter that fits and is not named before"},
+      {"'*': '*'\nother: x", "not named before; leave it out"},
+      {"blocks.{i}.norm3.gain: 'n{i}'\n'*': '*'", "did you mean 'blocks.0.norm1.gain'?"},
       {"head: x", "has no name for these parameters:\n  embedding.table"},
       {"a: b\na: c", "a"},
   };
@@ -153,6 +157,16 @@ TEST_F(NamesFile, WhatIsWrongWithOne) {
     EXPECT_NE(said.find(c.says), std::string::npos) << c.text << "\n" << said;
     EXPECT_NE(said, "nothing was thrown") << c.text;
   }
+  // '*' alone may have nothing to name, and a rule for the other name of a shared tensor is used.
+  const train::Recipe tied = train::test_recipe("mqar", {"model.blocks=1"});
+  std::string all;
+  for (const char* line : {"norm.*: 'norm.*'", "embedding.*: 'e.*'", "head: head", "blocks.{i}.*: 'b.{i}.*'"}) {
+    all += std::string(line) + "\n";
+  }
+  EXPECT_EQ(complaint(file(all + "'*': 'rest.*'"), tied), "nothing was thrown");
+  EXPECT_NE(complaint(file(all + "positions: p"), tied), "nothing was thrown");
+  EXPECT_NE(complaint(file("head: 'head [1, a, b]'\n'*': '*'"), tied).find("names of one tensor have the same axes"),
+            std::string::npos);
   EXPECT_NE(complaint("sfari", recipe_).find("own, safari, h3 or a file is required"), std::string::npos);
   EXPECT_NE(complaint(folder_.path().string(), recipe_).find("this is a folder"), std::string::npos);
   EXPECT_NE(complaint(file("# " + std::string(2 << 20, 'x')), recipe_).find("at most 1048576 bytes"),
@@ -170,7 +184,7 @@ TEST(Names, OldFiles) {
                                         "s4seq.encoder.layers.10.mixer.output_linear.bias",
                                         "embedding.weight",
                                         "other"};
-  const auto now = NameMap("safari", recipe, *model).current_names(old);
+  const auto now = NameMap("safari", *model).current_names(old);
   const std::vector<std::string> expected = {"backbone.layers.0.norm1.weight",
                                              "backbone.layers.0.norm2.bias",
                                              "backbone.layers.1.norm1.weight",
@@ -180,9 +194,9 @@ TEST(Names, OldFiles) {
                                              "backbone.embeddings.word_embeddings.weight",
                                              "other"};
   for (size_t i = 0; i < old.size(); ++i) EXPECT_EQ(now.at(old[i]), expected[i]) << old[i];
-  for (const auto& [name, current] : NameMap("own", recipe, *model).current_names(old)) EXPECT_EQ(name, current);
+  for (const auto& [name, current] : NameMap("own", *model).current_names(old)) EXPECT_EQ(name, current);
   const std::vector<std::string> current = {"backbone.layers.0.norm1.weight", "backbone.ln_f.weight"};
-  for (const auto& [name, same] : NameMap("safari", recipe, *model).current_names(current)) EXPECT_EQ(name, same);
+  for (const auto& [name, same] : NameMap("safari", *model).current_names(current)) EXPECT_EQ(name, same);
 }
 
 }  // namespace

@@ -103,6 +103,9 @@ def check_semantics(folder, recipe, mixer, spoil, *overrides):
         filter_network = ".implicit_filter." in name  # whose sines enlarge what f32 rounds
         scale = (0.3 if value.ndim < 2 else 1 / np.sqrt(value.shape[-1])) * (0.3 if filter_network else 1)
         weights[name] = (centre + scale * random.standard_normal(value.shape)).astype("f4")
+    with safe_open(folder / "names.safetensors", "np") as file:
+        for alias, name in json.loads(file.metadata()["tied"]):
+            weights[alias] = weights[name]
     save_file(weights, folder / "weights.safetensors", {"format": "np"})
     run("import", folder / "weights.safetensors", "--recipe", folder / "run/recipe.yaml", "--names", "safari", "--to",
         folder / "imported.h5")
@@ -120,6 +123,26 @@ def check_semantics(folder, recipe, mixer, spoil, *overrides):
         print(f"{Path(recipe).stem} {overrides}: logits differ by {error:.1e} of their rms")
         assert error < 1e-4, error
     assert distance(logits["logits.1"], forward(spoil(exact), sequences[1], mixer)) > 1e-2
+
+
+def check_published_names(folder, recipe):
+    """Every key that the published code's strict loading wants, and no other; shared tensors are there several times."""
+    run("train", recipe, "--out", folder / "run", "--set", "train.steps=1")
+    run("export", folder / "run", "--to", folder / "w.safetensors", "--names", "safari")
+    pairs = lambda *names: [f"{name}.{part}" for name in names for part in ("weight", "bias")]
+    network = "mixer.filter_fn.implicit_filter."
+    layer = pairs("norm1", "norm2", "mlp.fc1", "mlp.fc2", "mixer.in_proj", "mixer.out_proj", "mixer.short_filter")
+    layer += pairs(network + "0", network + "2", network + "4") + [network + "6.weight"]
+    layer += [f"{network}{i}.freq" for i in (1, 3, 5)]
+    layer += ["mixer.filter_fn." + name for name in ("bias", "pos_emb.z", "pos_emb.t", "modulation.deltas")]
+    expected = ["lm_head.weight", "backbone.embeddings.word_embeddings.weight", *pairs("backbone.ln_f")]
+    expected += [f"backbone.layers.{i}.{name}" for i in range(2) for name in layer]
+    weights = load_file(folder / "w.safetensors")
+    assert sorted(weights) == sorted(expected), set(weights) ^ set(expected)
+    assert np.array_equal(weights["lm_head.weight"], weights["backbone.embeddings.word_embeddings.weight"])
+    frequencies = [weights[f"backbone.layers.1.{network}{i}.freq"] for i in (1, 3, 5)]
+    assert all(np.array_equal(f, frequencies[0]) and f.shape[0] == 1 for f in frequencies)
+    assert not np.array_equal(frequencies[0], 0 * frequencies[0])
 
 
 def check_containers(folder, recipe):
@@ -160,6 +183,7 @@ def swapped_queries(w):
 
 recipes = Path(source, "recipes/tests")
 checks = [
+    lambda f: check_published_names(f, recipes / "hyena.yaml"),
     lambda f: check_containers(f, recipes / "hyena.yaml"),
     lambda f: check_semantics(f, recipes / "hyena.yaml", lambda *a: hyena(*a, order=2), without_skip),
     lambda f: check_semantics(f, recipes / "hyena.yaml", lambda *a: hyena(*a, order=4), without_skip,

@@ -1,6 +1,8 @@
 // Weights out and in again.
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "checkpoint/checkpoint.h"
 #include "core/thrown.h"
@@ -32,9 +34,10 @@ class Weights : public testing::Test {
   std::string logits(const std::filesystem::path& checkpoint) {
     const train::LoadedModel loaded = train::load_model(checkpoint, kCpu);
     std::ofstream(folder_ / "tokens.txt") << "1 2 3 4 5 6 7 8\n\n 0\t3 \r\n";
-    std::vector<Sequence> sequences = read_sequences(folder_ / "tokens.txt", loaded.recipe);
+    std::vector<Sequence> sequences =
+        read_sequences(folder_ / "tokens.txt", loaded.model->vocabulary(), loaded.recipe.model_setup().length);
     if (loaded.recipe.run.name == "test_hyena_order3") sequences.pop_back();  // its lengths are even
-    write_logits(loaded, sequences, folder_ / "logits.safetensors", true);
+    write_logits(loaded, sequences, folder_ / "logits.safetensors", io::Existing::replace);
     return train::read_file(folder_ / "logits.safetensors");
   }
   void export_to(const std::string& name, const std::string& names = "own", std::optional<Dtype> dtype = {}) {
@@ -129,7 +132,9 @@ TEST_F(Weights, SayWhereTheyAreFrom) {
                       "\"backbone.layers.1.mixer.filter_fn.implicit_filter.1.freq\"]"),
             std::string::npos)
       << tied;
-  EXPECT_EQ(file.find("lm_head.weight"), nullptr);
+  for (const char* name : {"lm_head.weight", "backbone.layers.1.mixer.filter_fn.implicit_filter.5.freq"}) {
+    ASSERT_NE(file.find(name), nullptr) << name;  // strict readers want every name
+  }
   export_to("w.h5");
   const io::Hdf5Reader hdf5(folder_ / "w.h5", io::FileKind::weights);
   EXPECT_EQ(hdf5.text("recipe"), config::to_yaml(recipe));
@@ -154,13 +159,26 @@ TEST_F(Weights, ImportedRunsAreResumed) {
 TEST_F(Weights, EveryDifferenceInOneError) {
   trained(train::test_recipe("hyena"));
   export_to("w.safetensors");
-  const std::string said = import_error(
-      train::test_recipe("hyena", {"model.blocks=3", "model.mlp.ratio=4", "model.mixer.skip=false"}), "w.safetensors");
-  for (const char* part : {"w.safetensors: does not fit this recipe's model:", "\n  blocks.2.norm1.gain: missing, ",
+  const std::string said =
+      import_error(train::test_recipe("hyena", {"model.tie_head=false", "model.mlp.ratio=4", "model.mixer.skip=false"}),
+                   "w.safetensors");
+  for (const char* part : {"w.safetensors: does not fit this recipe's model:", "\n  head: missing, ",
                            "\n  blocks.1.mlp.in.weight: F32, BF16, F16 or F64 of shape (64, 16) is required, there is "
                            "F32 of shape (32, 16)",
-                           "\n  blocks.0.mixer.skip: F32 of shape (16) is there, nothing here has this name"}) {
+                           "\n  blocks.0.mixer.skip: F32 of shape (16) is there, nothing here has this name",
+                           "\nuse the recipe the weights were made with"}) {
     EXPECT_NE(said.find(part), std::string::npos) << part << said;
+  }
+  EXPECT_EQ(said.find(" more\n"), std::string::npos) << said;
+  export_to("theirs.safetensors", "safari");
+  const struct {
+    std::string file, names, hint;
+  } cases[] = {{"theirs.safetensors", "own", "its names look like safari: use --names safari"},
+               {"w.safetensors", "safari", "its names look like own: use --names own"}};
+  for (const auto& c : cases) {
+    const std::string text = import_error(train::test_recipe("hyena"), c.file, c.names);
+    EXPECT_NE(text.find("more\n" + c.hint), std::string::npos) << text;
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1 + 20 + 1);
   }
   EXPECT_FALSE(std::filesystem::exists(folder_ / "imported.h5"));
 }
@@ -171,23 +189,85 @@ TEST_F(Weights, SharedTensorsAndBuffers) {
   export_to("w.safetensors", "safari");
   const std::string embedding = "backbone.embeddings.word_embeddings.weight";
   const std::string filter = "backbone.layers.0.mixer.filter_fn.";
-  change("w.safetensors", "full.safetensors", [&](Tensors& t) { t["lm_head.weight"] = t[embedding]; });
-  EXPECT_EQ(import_error(recipe, "full.safetensors", "safari"), "nothing was thrown");
+  change("w.safetensors", "once.safetensors", [&](Tensors& t) {
+    t.erase("lm_head.weight");
+    for (const char* sine : {"3", "5"}) t.erase(filter + "implicit_filter." + sine + ".freq");
+  });
+  EXPECT_EQ(import_error(recipe, "once.safetensors", "safari"), "nothing was thrown");
   EXPECT_EQ(logits(folder_ / "imported.h5"), expected);
   change("w.safetensors", "alias.safetensors", [&](Tensors& t) {  // under its other name only, and no buffers
-    t[filter + "implicit_filter.5.freq"] = t[filter + "implicit_filter.1.freq"];
-    t.erase(filter + "implicit_filter.1.freq");
+    for (const char* sine : {"1", "3"}) t.erase(filter + "implicit_filter." + sine + ".freq");
     for (const char* buffer : {"pos_emb.z", "pos_emb.t", "modulation.deltas"}) t.erase(filter + buffer);
   });
   EXPECT_EQ(import_error(recipe, "alias.safetensors", "safari"), "nothing was thrown");
   EXPECT_EQ(logits(folder_ / "imported.h5"), expected);
-  change("full.safetensors", "unlike.safetensors", [&](Tensors& t) { t["lm_head.weight"].second[0] ^= std::byte{1}; });
+  change("w.safetensors", "unlike.safetensors", [&](Tensors& t) { t["lm_head.weight"].second[0] ^= std::byte{1}; });
   EXPECT_NE(import_error(recipe, "unlike.safetensors", "safari").find("--set model.tie_head=false"), std::string::npos);
   EXPECT_EQ(import_error(train::test_recipe("hyena", {"model.tie_head=false"}), "unlike.safetensors", "safari"),
             "nothing was thrown");
-  EXPECT_EQ(
-      import_error(train::test_recipe("hyena", {"model.mixer.filter.modulate=false"}), "full.safetensors", "safari"),
-      "nothing was thrown");  // the decay is there and not used
+  EXPECT_EQ(import_error(train::test_recipe("hyena", {"model.mixer.filter.modulate=false"}), "w.safetensors", "safari"),
+            "nothing was thrown");  // the decay is there and not used
+}
+
+// As the oldest files of safari have them.
+TEST_F(Weights, QueriesKeysAndValuesApart) {
+  const Recipe recipe = train::test_recipe("induction", {"model.mixer.bias=true"});
+  const std::string expected = logits(trained(recipe));
+  export_to("w.safetensors", "safari");
+  const std::string mixer = "backbone.layers.1.mixer.";
+  const auto split = [&](Tensors& t) {
+    for (const std::string what : {"weight", "bias"}) {
+      auto [declared, bytes] = t.at(mixer + "Wqkv." + what);
+      t.erase(mixer + "Wqkv." + what);
+      declared.shape[0] /= 3;
+      const auto size = static_cast<std::ptrdiff_t>(bytes.size() / 3);
+      for (int i = 0; i < 3; ++i) {
+        t[mixer + "qkv"[i] + "_proj." + what] = {declared, {bytes.begin() + i * size, bytes.begin() + (i + 1) * size}};
+      }
+    }
+  };
+  change("w.safetensors", "apart.safetensors", split);
+  EXPECT_EQ(import_error(recipe, "apart.safetensors", "safari"), "nothing was thrown");
+  EXPECT_EQ(logits(folder_ / "imported.h5"), expected);
+  change("w.safetensors", "other.safetensors", [&](Tensors& t) {  // the control: queries and keys change places
+    split(t);
+    std::swap(t[mixer + "q_proj.weight"], t[mixer + "k_proj.weight"]);
+  });
+  EXPECT_EQ(import_error(recipe, "other.safetensors", "safari"), "nothing was thrown");
+  EXPECT_NE(logits(folder_ / "imported.h5"), expected);
+  change("apart.safetensors", "two.safetensors", [&](Tensors& t) { t.erase(mixer + "k_proj.weight"); });
+  EXPECT_NE(import_error(recipe, "two.safetensors", "safari").find("Wqkv.weight: missing"), std::string::npos);
+  change("apart.safetensors", "mixed.safetensors", [&](Tensors& t) {
+    auto& [declared, bytes] = t[mixer + "v_proj.bias"];
+    declared.dtype = "BF16";
+    bytes.resize(bytes.size() / 2);
+  });
+  EXPECT_NE(import_error(recipe, "mixed.safetensors", "safari")
+                .find("v_proj.bias: F32, BF16, F16 or F64 of shape (16) "
+                      "like " +
+                      mixer + "q_proj.bias is required"),
+            std::string::npos);
+  for (const std::string names : {"h3", "own"}) {
+    EXPECT_NE(import_error(recipe, "apart.safetensors", names), "nothing was thrown") << names;
+  }
+}
+
+TEST_F(Weights, LogitsAreFinite) {
+  const Recipe recipe = train::test_recipe("hyena");
+  trained(recipe);
+  export_to("w.safetensors");
+  change("w.safetensors", "huge.safetensors", [](Tensors& t) {
+    const std::vector<float> huge(16, 3e38f);
+    std::memcpy(t["norm.gain"].second.data(), huge.data(), 16 * sizeof(float));
+  });
+  EXPECT_EQ(import_error(recipe, "huge.safetensors"), "nothing was thrown");
+  EXPECT_NE(logits(folder_ / "trained.h5"), "");  // the control
+  std::filesystem::remove(folder_ / "logits.safetensors");
+  const std::string said = message_of<Error>([&] { logits(folder_ / "imported.h5"); });
+  EXPECT_NE(said.find("imported.h5: its logits for line 1 are not all finite"), std::string::npos) << said;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+    EXPECT_NE(entry.path().filename().string().find("logits"), 0u) << entry.path();
+  }
 }
 
 TEST_F(Weights, NumbersOfOtherKinds) {
@@ -239,21 +319,72 @@ TEST_F(Weights, FilesThatAreNone) {
   EXPECT_NE(import_error(recipe, "w.bin").find("ends in .safetensors or .h5"), std::string::npos);
   EXPECT_NE(import_error(recipe, "absent.h5").find("absent.h5"), std::string::npos);
   export_to("w.h5");
+  export_to("w.safetensors");
   const std::string kept = train::read_file(folder_ / "w.h5");
   EXPECT_THROW(export_weights(train::load_model(folder_ / "trained.h5", kCpu), {.to = folder_ / "w.h5"}), Error);
-  EXPECT_THROW(import_weights(recipe, {.from = folder_ / "w.h5", .to = folder_ / "w.h5"}), Error);
   EXPECT_EQ(train::read_file(folder_ / "w.h5"), kept);
+  for (const char* file : {"w.h5", "w.safetensors"}) {
+    const std::string said = message_of<Error>([&] { train::load_model(folder_ / file, kCpu); });
+    EXPECT_NE(said.find("mara import"), std::string::npos) << said;
+  }
   std::ofstream(folder_ / "slash.yaml") << "'*': 'a/*'";
   EXPECT_THROW(export_to("slash.h5", (folder_ / "slash.yaml").string()), Error);
   export_to("slash.safetensors", (folder_ / "slash.yaml").string());
   EXPECT_FALSE(std::filesystem::exists(folder_ / "slash.h5"));
 }
 
+TEST_F(Weights, ForceReplacesItsOwnKind) {
+  const Recipe recipe = train::test_recipe("hyena");
+  trained(recipe);
+  export_to("w.h5");
+  export_to("w.safetensors");
+  EXPECT_EQ(import_error(recipe, "w.h5"), "nothing was thrown");  // makes imported.h5
+  std::ofstream(folder_ / "foreign.h5") << "something else";
+  std::filesystem::create_directory(folder_ / "folder.h5");
+  std::filesystem::create_directory(folder_ / "folder.safetensors");
+  std::filesystem::copy(folder_ / "trained.h5", folder_ / "trained.safetensors");
+  const Target weights{}, safetensors{.hdf5 = std::nullopt},
+      checkpoint{.safetensors = false, .hdf5 = io::FileKind::checkpoint};
+  const struct {
+    std::string file;
+    Target target;
+    std::string says;
+  } cases[] = {
+      {"w.h5", weights, "nothing was thrown"},
+      {"w.safetensors", weights, "nothing was thrown"},
+      {"w.safetensors", safetensors, "nothing was thrown"},
+      {"imported.h5", checkpoint, "nothing was thrown"},
+      {"trained.h5", weights, "--force replaces only a weights file, this is a checkpoint"},
+      {"trained.safetensors", safetensors, "--force replaces only a safetensors file, this is a checkpoint"},
+      {"w.h5", checkpoint, "--force replaces only a checkpoint, this is a weights file"},
+      {"foreign.h5", weights, "this is none"},
+      {"folder.h5", weights, "this is a folder's"},
+      {"folder.safetensors", safetensors, "this is a folder's"},
+      {"none/w.h5", weights, "there is no folder"},
+      {"new.h5", safetensors, "ends in .safetensors is required"},
+      {"new.safetensors", checkpoint, "ends in .h5 is required"},
+      {"new.bin", weights, "ends in .safetensors or .h5 is required"},
+      {"", weights, "'': a name that ends in"},
+  };
+  for (const auto& c : cases) {
+    const std::filesystem::path path = c.file.empty() ? "" : folder_ / c.file;
+    const std::string said = message_of<Error>([&] { check_target(path, c.target, true); });
+    EXPECT_NE(said.find(c.says), std::string::npos) << c.file << ": " << said;
+    EXPECT_THROW(check_target(path, c.target, false), Error) << c.file;
+  }
+  const auto import_to = [&](const std::string& name) {
+    return message_of<Error>(
+        [&] { import_weights(recipe, {.from = folder_ / "w.h5", .to = folder_ / name, .force = true}); });
+  };
+  EXPECT_EQ(import_to("imported.h5"), "nothing was thrown");
+  EXPECT_NE(import_to("trained.h5").find("this is the checkpoint of a training"), std::string::npos);
+  EXPECT_EQ(checkpoint::Checkpoint(folder_ / "trained.h5").step(), 2);
+}
+
 TEST_F(Weights, LinesOfIds) {
-  const Recipe recipe = train::test_recipe("hyena");  // 10 ids, 12 tokens
   const auto read = [&](const std::string& text) {
     std::ofstream(folder_ / "ids.txt") << text;
-    return read_sequences(folder_ / "ids.txt", recipe);
+    return read_sequences(folder_ / "ids.txt", 10, 12);
   };
   const auto said = [&](const std::string& text) { return message_of<Error>([&] { read(text); }); };
   const std::vector<Sequence> sequences = read("\n1 2\n \t\r\n  007  9\n3");
@@ -269,7 +400,12 @@ TEST_F(Weights, LinesOfIds) {
   EXPECT_NE(said(std::string(1000, '9')).find("ids.txt:1:2: ids below"), std::string::npos);
   EXPECT_NE(said("\n \n").find("there is none"), std::string::npos);
   EXPECT_NE(said("").find("there is none"), std::string::npos);
-  EXPECT_THROW(read_sequences(folder_ / "absent.txt", recipe), Error);
+  EXPECT_THROW(read_sequences(folder_ / "absent.txt", 10, 12), Error);
+  std::string many;
+  for (int line = 0; line < 10'000; ++line) many += "1\n";
+  EXPECT_EQ(read(many + "\n").size(), 10'000u);
+  EXPECT_NE(said(many + "\n1").find("ids.txt:10002:1: at most 10000 sequences are read; split the file"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 #pragma once
-// Rows (D, B, L) of a tensor in its storage type.
+// The rows of a tensor (D, B, L) in its storage type.
 
 #include "kernels/cuda/device.cuh"
 
@@ -7,12 +7,12 @@ namespace mara::kernels::cuda {
 
 /// Data is null for an absent tensor.
 template <class T>
-struct Rows {
+struct ChannelRows {
   T* data = nullptr;
   int64_t channel = 0, batch = 0;  // strides
 
-  Rows() = default;
-  explicit Rows(const View& view) {
+  ChannelRows() = default;
+  explicit ChannelRows(const View& view) {
     if (view) data = view.ptr<T>(), channel = view.stride[0], batch = view.stride[1];
   }
   /// Whether `count` neighbours can be accessed at once, from multiples of `count` on.
