@@ -45,6 +45,12 @@ void check_kernels(const train::Recipe& recipe, Device device) {
   log_info(detail::join({"checked ", rows.size(), " kernel launches against the CPU in ", duration(took.count())}));
 }
 
+// The log keeps the model of the GPU, which the bits of a run belong to.
+std::string device_text(Device device) {
+  if (device.type == DeviceType::cpu) return to_string(device);
+  return to_string(device) + " (" + runtime(device).description() + ")";
+}
+
 int train_recipe(const train::Recipe& recipe, Device device, const Arguments& arguments) {
   recipe.require_device(device);
   const std::string out = arguments.out.empty() ? "runs/" + recipe.run.name : arguments.out;
@@ -61,7 +67,7 @@ int train_recipe(const train::Recipe& recipe, Device device, const Arguments& ar
   }
 
   log_info(detail::join({"training ", recipe.run.name, ": ", with_commas(trainer.arena().parameter_count()),
-                         " parameters on ", to_string(device), ", ", thread_count(), " threads, at most ",
+                         " parameters on ", device_text(device), ", ", thread_count(), " threads, at most ",
                          with_commas(recipe.train.steps), " steps"}));
   const train::Outcome outcome = trainer.run(folder);
   log_info(detail::join({"trained ", with_commas(outcome.steps), " steps in ", duration(outcome.seconds), ", ",
@@ -86,7 +92,8 @@ int run(const Arguments& arguments) {
   try {
     return train_recipe(recipe, device, arguments);
   } catch (const OutOfMemory& error) {
-    throw Failure(detail::join({error.what(), "\n", train::what_would_fit(recipe, runtime(device).memory_bytes())}));
+    throw Failure(detail::join({error.what(), "\nin an evaluation eval.batch can be lowered; in a step, ",
+                                train::what_would_fit(recipe, runtime(device).memory_bytes())}));
   }
 }
 

@@ -226,6 +226,7 @@ void Trainer::finish_step() {
 }
 
 eval::Evaluation Trainer::evaluate(tasks::Split split, int64_t examples) {
+  const ErrorContext frame("an evaluation");
   return eval::evaluate(*model_, batches_.source().examples(split, examples), recipe_.eval_batch(), device_);
 }
 
