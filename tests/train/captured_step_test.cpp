@@ -72,6 +72,16 @@ TEST_P(CapturedStepTest, WaitsUntilThePoolHasSettled) {
     captured.run([&] { Storage(pool, size); });
     EXPECT_EQ(captured.replayed(), captures() && run >= 6);
   }
+  // Nor is one made after the pool has lost between two runs what the last one used.
+  Pool losing(device());
+  CapturedStep late(losing, true);
+  for (int run = 1; run <= 4; ++run) {
+    if (run == 3) {
+      Storage(losing, 100000);
+    }
+    late.run([&] { Storage(losing, 1000); });
+    EXPECT_EQ(late.replayed(), captures() && run >= 4);
+  }
 }
 
 TEST_P(CapturedStepTest, EqualsEagerBitForBit) {
