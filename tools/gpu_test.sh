@@ -43,8 +43,8 @@ cmake --build build-gpu --parallel "$(nproc)" || die "building failed, see above
 say "built in $SECONDS s"
 
 # A GPU that cannot be opened would leave the CPU's tests alone, and they pass.
-build-gpu/kernels_test --gtest_list_tests | grep -q cuda || build-gpu/mara check recipes/tests/hyena.yaml --device cuda ||
-  die "the GPU cannot be used, see above"
+[[ $(build-gpu/kernels_test --gtest_list_tests) == *cuda* ]] ||
+  die "no test found the GPU: $(build-gpu/mara check recipes/tests/hyena.yaml --device cuda 2>&1 | tail -n 1)"
 for recipe in recipes/tests/*.yaml; do
   build-gpu/mara check "$recipe" --device cuda >build-gpu/check.txt || { cat build-gpu/check.txt && die "$recipe: wrong kernels"; }
 done
