@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/parallel.h"
+#include "kernels/common/matrices.h"
 #include "kernels/common/numeric.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/kernels.h"
@@ -15,22 +16,6 @@ namespace {
 constexpr int64_t kChunkElements = int64_t{1} << 24;
 
 int64_t chunk_tokens(int64_t row) { return std::clamp<int64_t>(kChunkElements / row / 32 * 32, 256, 4096); }
-
-/// (1, rows, columns), rows `row` elements apart.
-View matrix(void* data, Dtype dtype, int64_t rows, int64_t columns, int64_t row) {
-  return {data, dtype, {1, rows, columns}, {rows * row, row, 1}, true};
-}
-
-template <class T>
-View rows_of(const View& x, int64_t begin, int64_t count) {
-  return matrix(x.ptr<T>() + begin * x.size(1), x.dtype, count, x.size(1), x.size(1));
-}
-
-View transposed(View x) {
-  std::swap(x.shape[1], x.shape[2]);
-  std::swap(x.stride[1], x.stride[2]);
-  return x;
-}
 
 template <class C>
 int32_t argmax(const C* x, int64_t n, C max) {

@@ -17,6 +17,7 @@
 
 #include <cfloat>
 
+#include "kernels/common/matrices.h"
 #include "kernels/cuda/device.cuh"
 #include "kernels/kernels.h"
 
@@ -176,22 +177,6 @@ void cross_entropy(const Stream& stream, const LogitRows& rows, int64_t count, b
     gradient ? launch<Threads, true, T>(stream, rows, count) : launch<Threads, false, T>(stream, rows, count);
   };
   rows.n <= kShortRow ? with.template operator()<256>() : with.template operator()<512>();
-}
-
-/// (1, rows, columns), rows `row` elements apart.
-View matrix(void* data, Dtype dtype, int64_t rows, int64_t columns, int64_t row) {
-  return {data, dtype, {1, rows, columns}, {rows * row, row, 1}, true};
-}
-
-template <class T>
-View rows_of(const View& x, int64_t begin, int64_t count) {
-  return matrix(x.ptr<T>() + begin * x.size(1), x.dtype, count, x.size(1), x.size(1));
-}
-
-View transposed(View x) {
-  std::swap(x.shape[1], x.shape[2]);
-  std::swap(x.stride[1], x.stride[2]);
-  return x;
 }
 
 // Chunks of equal length, whole tiles.

@@ -1,22 +1,17 @@
 #include "ops/matmul.h"
 
+#include "kernels/common/matrices.h"
 #include "kernels/kernels.h"
 #include "ops/grad_target.h"
 
 namespace mara::ops {
 namespace {
 
-// A matrix (rows, columns) over contiguous data, as a batch of one.
-View matrix(View v, int64_t rows, int64_t columns) {
-  v.shape = {1, rows, columns};
-  v.stride = contiguous_strides(v.shape);
-  return v;
-}
+using kernels::transposed;
 
-View transposed(View v) {
-  std::swap(v.shape.dim[1], v.shape.dim[2]);
-  std::swap(v.stride[1], v.stride[2]);
-  return v;
+// A matrix (rows, columns) over contiguous data, as a batch of one.
+View matrix(const View& v, int64_t rows, int64_t columns) {
+  return kernels::matrix(v.data, v.dtype, rows, columns, columns);
 }
 
 View batch_view(const Tensor& x) {
