@@ -1,7 +1,7 @@
 #include "kernels/cuda/fft_plan.h"
 
 #include <map>
-#include <utility>
+#include <tuple>
 
 #include "kernels/cuda/cuda.h"
 
@@ -48,13 +48,16 @@ void check_fft(cufftResult status, const char* call) {
 
 #define MARA_CUFFT(call) check_fft(call, #call)
 
-FftPlan::FftPlan(Stream& stream, int64_t size, int64_t batch) {
-  long long rank_sizes[] = {size};
+FftPlan::FftPlan(Stream& stream, int64_t size, int64_t batch, Kind kind) : kind_(kind) {
+  long long sizes[] = {size}, complex_row = size / 2 + 1, real_row = 2 * complex_row;
+  long long& in = kind == Kind::real_to_complex ? real_row : complex_row;
+  long long& out = kind == Kind::complex_to_real ? real_row : complex_row;
+  const bool dense = kind == Kind::complex;  // rows one after another, the library's default
   MARA_CUFFT(cufftCreate(&handle_));
   try {
     MARA_CUFFT(cufftSetAutoAllocation(handle_, 0));
-    MARA_CUFFT(
-        cufftMakePlanMany64(handle_, 1, rank_sizes, nullptr, 1, 0, nullptr, 1, 0, CUFFT_C2C, batch, &work_bytes_));
+    MARA_CUFFT(cufftMakePlanMany64(handle_, 1, sizes, dense ? nullptr : &in, 1, in, dense ? nullptr : &out, 1, out,
+                                   static_cast<cufftType>(kind), batch, &work_bytes_));
     MARA_CUFFT(cufftSetStream(handle_, native(stream)));
   } catch (...) {
     cufftDestroy(handle_);
@@ -62,18 +65,30 @@ FftPlan::FftPlan(Stream& stream, int64_t size, int64_t batch) {
   }
 }
 
-const FftPlan& FftPlan::of(Stream& stream, int64_t size, int64_t batch) {
+const FftPlan& FftPlan::of(Stream& stream, int64_t size, int64_t batch, Kind kind) {
   // Never destroyed: the driver may be gone when static objects are.
-  static auto& plans = *new std::map<std::pair<int64_t, int64_t>, FftPlan>;
-  const auto found = plans.find({size, batch});
+  static auto& plans = *new std::map<std::tuple<int64_t, int64_t, Kind>, FftPlan>;
+  const std::tuple key(size, batch, kind);
+  const auto found = plans.find(key);
   if (found != plans.end()) return found->second;
-  return plans.emplace(std::pair(size, batch), FftPlan(stream, size, batch)).first->second;
+  return plans.emplace(key, FftPlan(stream, size, batch, kind)).first->second;
 }
 
 void FftPlan::run(Stream& stream, cufftComplex* rows, Direction direction) const {
   const auto work = stream.scratch<char>(static_cast<int64_t>(work_bytes_));
   MARA_CUFFT(cufftSetWorkArea(handle_, work.get()));
   MARA_CUFFT(cufftExecC2C(handle_, rows, rows, static_cast<int>(direction)));
+}
+
+void FftPlan::run(Stream& stream, cufftComplex* rows) const {
+  const auto work = stream.scratch<char>(static_cast<int64_t>(work_bytes_));
+  MARA_CUFFT(cufftSetWorkArea(handle_, work.get()));
+  cufftReal* const reals = reinterpret_cast<cufftReal*>(rows);
+  if (kind_ == Kind::real_to_complex) {
+    MARA_CUFFT(cufftExecR2C(handle_, reals, rows));
+  } else {
+    MARA_CUFFT(cufftExecC2R(handle_, rows, reals));
+  }
 }
 
 }  // namespace mara::kernels::cuda

@@ -157,7 +157,8 @@ class FftConvKernel : public OnDevice {
     Data want = got;
     direct_sums(c, want);
     const double rows = dtype == Dtype::f32 && device().type == DeviceType::cpu ? 1e-6 : tolerance(dtype);
-    const double sums = dtype == Dtype::f64 ? tolerance(dtype) : 2e-6;  // not rounded to bf16
+    const bool in_fp16 = dtype == Dtype::bf16 && device().type == DeviceType::cuda;  // inside some of the ways it goes
+    const double sums = dtype == Dtype::f64 ? tolerance(dtype) : in_fp16 ? 1.2e-3 : 2e-6;  // not rounded to bf16
     EXPECT_LT(relative_error(got.y, want.y), rows);
     EXPECT_LT(relative_error(got.du, want.du), rows);
     EXPECT_LT(relative_error(got.dgate_in, want.dgate_in), rows);

@@ -1,0 +1,314 @@
+// Fused long convolution backward: du, dgate_in, dgate_out and the sums for dk in one pass. See fft_conv_fused.cuh.
+//
+// A step's two rows are g = dy gate_out and x = u gate_in of one row of the batch. Their spectra meet in the registers
+// of the warp that owns a k1: G conj K goes back to dx, X K to c, and G conj X is added in f32 to the channel's sum,
+// which stays on chip while the batch runs by: in registers with R = 1, in shared memory with R = 2. One block of 16
+// warps per multiprocessor takes a contiguous range of rows in the order of channels; the sum of a channel that two
+// blocks share is written in two segments, added in order by transform_gradients. The cuts, so the order of all sums,
+// depend on the shape and on the number of multiprocessors.
+//
+// dy, u and gate_in are needed at both ends of a step. With R = 1 there is room for two buffers of each, copies have a
+// whole step, and phases go in pairs, g beside x. With R = 2 only dy has two, and another order gives every copy half a
+// step: g enters, c of the step before leaves, g's inner stages, x enters, dx leaves, x's inner stages.
+
+#include <algorithm>
+
+#include "kernels/cuda/fft_conv_filter.h"
+#include "kernels/cuda/fft_conv_fused.cuh"
+#include "kernels/cuda/fft_conv_fused.h"
+
+namespace mara::kernels::cuda::fused {
+namespace {
+
+struct BackwardArgs {
+  Walk dy, u, gate_in, gate_out, du, dgate_in, dgate_out;
+  FilterSpectra filters;
+  float4* sums;
+  Segments segments;
+  int length;
+};
+
+/// Shared memory: the transform's, the sums if R > 1, then staged rows.
+template <int R, bool kGateIn, bool kGateOut>
+struct BackwardLayout {
+  static constexpr uint32_t kRow = StagedRow<R>::kBytes, kInputs = R == 1 ? 2 : 1;  // buffers of u and gate_in
+  static constexpr uint32_t kSums = RowTransform<R>::kBytes, kSumBytes = R > 1 ? R * 32768 : 0;
+  static constexpr uint32_t kDy = kSums + kSumBytes, kGateOutAt = kDy + 2 * kRow;
+  static constexpr uint32_t kU = kGateOutAt + kGateOut * kRow, kGateInAt = kU + kInputs * kRow;
+  static constexpr uint32_t kBarriers = kGateInAt + kGateIn * kInputs * kRow, kBytes = kBarriers + 56;
+};
+
+/// Sums over rows of a warp's R tiles.
+template <int R>
+class SpectrumSums {
+ public:
+  __device__ __forceinline__ SpectrumSums(uint32_t shared, int lane, int warp)
+      : shared_(shared + (warp * R * 4 * 32 + lane) * 16), at_(warp * R * 4 * 32 + lane) {
+    clear();
+  }
+  __device__ __forceinline__ void clear() {
+#pragma unroll
+    for (int i = 0; i < R; ++i) set(i, TileSum{});
+  }
+  __device__ __forceinline__ void add(int i, const ComplexSums& x, const ComplexTile& y, float scale) {
+    TileSum sum = get(i);
+    sum.add(x, y, scale);
+    set(i, sum);
+  }
+  __device__ __forceinline__ void write(float4* segment) const {
+#pragma unroll
+    for (int i = 0; i < R; ++i) {
+      const TileSum sum = get(i);
+#pragma unroll
+      for (int q = 0; q < 4; ++q) segment[at_ + 32 * (4 * i + q)] = sum.q[q];
+    }
+  }
+
+ private:
+  __device__ __forceinline__ TileSum get(int i) const {
+    if constexpr (R == 1) {
+      return only_;
+    } else {
+      TileSum sum;
+#pragma unroll
+      for (int q = 0; q < 4; ++q) {
+        const uint4 word = load_four(shared_ + (4 * i + q) * 512);
+        sum.q[q] = {__uint_as_float(word.x), __uint_as_float(word.y), __uint_as_float(word.z), __uint_as_float(word.w)};
+      }
+      return sum;
+    }
+  }
+  __device__ __forceinline__ void set(int i, const TileSum& sum) {
+    if constexpr (R == 1) {
+      only_ = sum;
+    } else {
+#pragma unroll
+      for (int q = 0; q < 4; ++q) {
+        store_four(shared_ + (4 * i + q) * 512, {__float_as_uint(sum.q[q].x), __float_as_uint(sum.q[q].y),
+                                                 __float_as_uint(sum.q[q].z), __float_as_uint(sum.q[q].w)});
+      }
+    }
+  }
+
+  uint32_t shared_;
+  int at_;
+  TileSum only_;  // with R = 1
+};
+
+template <int R, bool kGateIn, bool kGateOut>
+__global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant__ BackwardArgs args) {
+#if __CUDA_ARCH__ >= 900
+  using Layout = BackwardLayout<R, kGateIn, kGateOut>;
+  using Row = StagedRow<R>;
+  extern __shared__ __align__(1024) unsigned char memory[];
+  const uint32_t shared = shared_address(memory), barriers = shared + Layout::kBarriers;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const SplitBarrier entered[2] = {{barriers}, {barriers + 8}}, inverted[2] = {{barriers + 16}, {barriers + 24}};
+  const SplitBarrier dx_left{barriers + 32};
+  const CopyBarrier filled[2] = {{barriers + 40}, {barriers + 48}};  // with g, with x
+  if (threadIdx.x == 0) {
+    for (int z = 0; z < 2; ++z) entered[z].init(512), inverted[z].init(512), filled[z].init(512);
+    dx_left.init(512);
+  }
+  const RowTransform<R> transform(shared, lane, warp);
+  const StorePlace<R> place(args.length, transform.n2(), lane);
+  SpectrumSums<R> sums(shared + Layout::kSums, lane, warp);
+  __syncthreads();
+
+  const int batches = static_cast<int>(args.segments.batches);
+  const int64_t begin = args.segments.begin(blockIdx.x), end = args.segments.begin(blockIdx.x + 1);
+  const uint32_t gate_out_row = shared + Layout::kGateOutAt;
+  const auto dy_row = [&](uint32_t turn) { return shared + Layout::kDy + turn % 2 * Layout::kRow; };
+  const auto u_row = [&](uint32_t turn) { return shared + Layout::kU + turn % Layout::kInputs * Layout::kRow; };
+  const auto gate_in_row = [&](uint32_t turn) {
+    return shared + Layout::kGateInAt + turn % Layout::kInputs * Layout::kRow;
+  };
+
+  int64_t d = begin / batches;
+  int b = static_cast<int>(begin % batches);
+  bfloat16 *dy = args.dy.rows.at(d, b), *u = args.u.rows.at(d, b), *gate_in = args.gate_in.rows.at(d, b);
+  bfloat16 *gate_out = args.gate_out.rows.at(d, b), *du = args.du.rows.at(d, b);
+  bfloat16 *dgate_in = args.dgate_in.rows.at(d, b), *dgate_out = args.dgate_out.rows.at(d, b);
+  const auto copy_g = [&](uint32_t turn) {
+    Row::copy(dy_row(turn), dy, args.length, true, lane, warp);
+    if constexpr (kGateOut) Row::copy(gate_out_row, gate_out, args.length, true, lane, warp);
+    filled[0].arrive_with_copies();
+  };
+  const auto copy_x = [&](uint32_t turn) {
+    Row::copy(u_row(turn), u, args.length, true, lane, warp);
+    if constexpr (kGateIn) Row::copy(gate_in_row(turn), gate_in, args.length, true, lane, warp);
+    filled[1].arrive_with_copies();
+  };
+  copy_g(0);
+  copy_x(0);
+  ComplexTile filter[R];
+  float filter_scale = 0;
+  const uint32_t turns = static_cast<uint32_t>(end - begin);
+  float g_scale = 0, x_scale = 0;
+  ComplexTile g[R];
+
+  const auto g_enters = [&](uint32_t turn) {
+    filled[0].wait(turn);
+    transform.template enter<kGateOut>(0, dy_row(turn), gate_out_row);
+    entered[0].arrive();
+  };
+  const auto x_enters = [&](uint32_t turn) {
+    filled[1].wait(turn);
+    transform.template enter<kGateIn>(1, u_row(turn), gate_in_row(turn));
+    entered[1].arrive();
+  };
+  const auto g_inside = [&] {
+    const int exponent = transform.common_scale(0);
+    const auto factors = transform.factors_to(exponent, 0);
+    g_scale = power_of_two(exponent);
+#pragma unroll
+    for (int i = 0; i < R; ++i) {
+      g[i] = rounded(transform.spectrum(0, i, factors));
+      ComplexTile tile = g[i];
+      multiply<true>(tile, filter[i]);
+      transform.invert(0, i, tile);
+    }
+    inverted[0].arrive();
+  };
+  const auto x_inside = [&] {
+    const int exponent = transform.common_scale(1);
+    const auto factors = transform.factors_to(exponent, 1);
+    x_scale = power_of_two(exponent);
+#pragma unroll
+    for (int i = 0; i < R; ++i) {
+      const ComplexSums x = transform.spectrum(1, i, factors);
+      sums.add(i, x, g[i], g_scale * x_scale);
+      if constexpr (kGateOut) {
+        ComplexTile tile = rounded(x);
+        multiply<false>(tile, filter[i]);
+        transform.invert(1, i, tile);
+      }
+    }
+    inverted[1].arrive();
+  };
+  const auto dx_leaves = [&](uint32_t turn, bool last) {
+    const float scale = g_scale * filter_scale;
+    transform.leave(0, [&](int a, int h, const float(&dx)[4]) {
+      const uint32_t at = transform.fours(a, h);
+      if constexpr (kGateIn) {
+        if (args.du.present()) place.store(du, a, h, scaled(dx, scale, load_two(gate_in_row(turn) + at)));
+        if (args.dgate_in.present()) place.store(dgate_in, a, h, scaled(dx, scale, load_two(u_row(turn) + at)));
+      } else if (args.du.present()) {
+        place.store(du, a, h, scaled(dx, scale));
+      }
+    });
+    args.du.move(du, last);
+    if constexpr (kGateIn) args.dgate_in.move(dgate_in, last);
+  };
+  const auto c_leaves = [&](uint32_t turn, bool last) {
+    inverted[1].wait(turn);
+    if constexpr (kGateOut) {
+      const float scale = x_scale * filter_scale;
+      transform.leave(1, [&](int a, int h, const float(&c)[4]) {
+        if (args.dgate_out.present()) {
+          place.store(dgate_out, a, h, scaled(c, scale, load_two(dy_row(turn) + transform.fours(a, h))));
+        }
+      });
+      args.dgate_out.move(dgate_out, last);
+    }
+  };
+  const auto next_g = [&](uint32_t turn, bool last) {
+    args.dy.move(dy, last);
+    if constexpr (kGateOut) args.gate_out.move(gate_out, last);
+    if (turn + 1 < turns) copy_g(turn + 1);
+  };
+  const auto next_x = [&](uint32_t turn, bool last) {
+    args.u.move(u, last);
+    if constexpr (kGateIn) args.gate_in.move(gate_in, last);
+    if (turn + 1 < turns) copy_x(turn + 1);
+  };
+
+  bool last = true;  // of its channel, the row before
+  for (uint32_t turn = 0; turn < turns; ++turn) {
+    const bool new_filter = last || turn == 0, c_is_late = R == 2 && turn > 0;
+    g_enters(turn);
+    if (c_is_late) c_leaves(turn - 1, last);
+    if constexpr (R == 1) x_enters(turn);
+    if (new_filter) {
+#pragma unroll
+      for (int i = 0; i < R; ++i) filter[i] = load_filter<R>(args.filters.values + d * (1024 * R), i, lane, warp);
+      filter_scale = args.filters.scale[d] * (1.0f / R);
+    }
+    last = b + 1 == batches;
+    entered[0].wait(turn);
+    if constexpr (R == 1) next_g(turn, last), next_x(turn, last);
+    g_inside();
+    if constexpr (R == 2) {
+      x_enters(turn);
+      inverted[0].wait(turn);
+      next_g(turn, last);
+      dx_leaves(turn, last);
+      dx_left.arrive();
+    }
+    entered[1].wait(turn);
+    x_inside();
+    if constexpr (R == 1) {
+      inverted[0].wait(turn);
+      dx_leaves(turn, last);
+      c_leaves(turn, last);
+    } else {
+      dx_left.wait(turn);
+      next_x(turn, last);
+    }
+    if (last || turn + 1 == turns) {
+      if (args.sums != nullptr) sums.write(args.sums + (d + blockIdx.x) * (2048 * R));
+      sums.clear();
+    }
+    d += last, b = last ? 0 : b + 1;
+  }
+  if constexpr (R == 2) c_leaves(turns - 1, last);
+#endif
+}
+
+template <int R, bool kGateIn, bool kGateOut>
+void launch(Stream& stream, const BackwardArgs& args) {
+  constexpr int kBytes = static_cast<int>(BackwardLayout<R, kGateIn, kGateOut>::kBytes);
+  const auto kernel = backward_kernel<R, kGateIn, kGateOut>;
+  MARA_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
+  kernel<<<static_cast<unsigned>(args.segments.parts), 512, kBytes, native(stream)>>>(args);
+  launched("fft_conv_backward: fused");
+}
+
+template <int R>
+void backward_of(Stream& stream, const FftConvBackward& a) {
+  const int64_t channels = a.u.size(0), batches = a.u.size(1), rows = channels * batches;
+  const auto values = stream.scratch<uint4>(channels * 1024 * R);
+  const auto scale = stream.scratch<float>(channels);
+  transform_filters<R, 1>(stream, a.k, a.skip, a.u.size(2), values, scale);
+  const Segments segments{rows, batches, static_cast<int>(std::min<int64_t>(rows, device_info().multiprocessors))};
+  const bool sums_wanted = a.dk || a.dskip;
+  const auto sums = stream.scratch<float4>(sums_wanted ? segments.count() * 2048 * R : 0);
+  const BackwardArgs args{.dy = Walk(a.dy, 1),
+                          .u = Walk(a.u, 1),
+                          .gate_in = Walk(a.gate_in, 1),
+                          .gate_out = Walk(a.gate_out, 1),
+                          .du = Walk(a.du, 1),
+                          .dgate_in = Walk(a.dgate_in, 1),
+                          .dgate_out = Walk(a.dgate_out, 1),
+                          .filters = {values, scale},
+                          .sums = sums_wanted ? sums.get() : nullptr,
+                          .segments = segments,
+                          .length = static_cast<int>(a.u.size(2))};
+  if (a.gate_in) {
+    a.gate_out ? launch<R, true, true>(stream, args) : launch<R, true, false>(stream, args);
+  } else {
+    a.gate_out ? launch<R, false, true>(stream, args) : launch<R, false, false>(stream, args);
+  }
+  if (!sums_wanted) return;
+  transform_gradients<R, 1>(stream, sums, segments, a.u.size(2), a.dk, a.accumulate_k, a.dskip, a.accumulate_skip);
+}
+
+}  // namespace
+
+void backward(Stream& stream, const FftConvBackward& args) {
+  const int64_t length = args.u.size(2);
+  if (length <= 4096) return backward_of<1>(stream, args);
+  length <= 8192 ? backward_of<2>(stream, args) : backward_long(stream, args);
+}
+
+}  // namespace mara::kernels::cuda::fused

@@ -1,0 +1,314 @@
+// Long convolutions of bf16 rows at the lengths that a GPU takes in one kernel, with fp16 inside, and at their
+// neighbours.
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+
+#include "devices.h"
+#include "kernels/fft_conv.h"
+#include "kernels/kernels.h"
+
+namespace mara {
+namespace {
+
+using Values = std::vector<double>;
+
+struct Case {
+  int64_t channels, batch, length, taps;
+  bool gate_in = true, gate_out = true;
+  double u_size = 1, u_offset = 0, dy_size = 1;
+  int64_t gap = 0;          // elements between rows, which then are parts of one (B, 3, D, L + gap) tensor
+  bool accumulate = false;  // dk and dskip, to 1.5
+};
+
+std::string to_string(const Case& c) {
+  return detail::join({"D ", c.channels, " B ", c.batch, " L ", c.length, " K ", c.taps, c.gate_in ? " gate_in" : "",
+                       c.gate_out ? " gate_out" : "", " u ", c.u_offset, " +- ", c.u_size, " dy ", c.dy_size, " gap ",
+                       c.gap, c.accumulate ? " accumulate" : ""});
+}
+
+struct Results {
+  Values y, du, dgate_in, dgate_out, dk, dskip;
+};
+
+struct Data {
+  Values u, gate_in, gate_out, dy, k, skip;  // rounded to what they are stored in
+};
+
+Values noise(int64_t count, uint32_t seed, double size = 1, double offset = 0) {
+  Values out(static_cast<size_t>(count));
+  for (double& value : out) {
+    seed = seed * 1664525u + 1013904223u;
+    value = offset + size * (static_cast<double>(seed >> 8) * 0x1p-23 - 1.0);
+  }
+  return out;
+}
+
+Data make_data(const Case& c) {
+  const int64_t count = c.channels * c.batch * c.length;
+  const auto rounded = [](const Values& values, Dtype dtype) {
+    const auto size = static_cast<int64_t>(values.size());
+    return size == 0 ? values : Tensor::from(values, {size}, dtype, kCpu).to_host();
+  };
+  Data data;
+  data.u = rounded(noise(count, 1, c.u_size, c.u_offset), Dtype::bf16);
+  data.dy = rounded(noise(count, 2, c.dy_size), Dtype::bf16);
+  if (c.gate_in) data.gate_in = rounded(noise(count, 3, 1, c.u_offset), Dtype::bf16);
+  if (c.gate_out) data.gate_out = rounded(noise(count, 4), Dtype::bf16);
+  data.k = noise(c.channels * c.taps, 5);
+  for (size_t i = 0; i < data.k.size(); ++i) {
+    data.k[i] *= std::exp(-4.0 * static_cast<double>(i % c.taps) / static_cast<double>(c.taps));
+  }
+  data.k = rounded(data.k, Dtype::f32);
+  data.skip = rounded(noise(c.channels, 6), Dtype::f32);
+  return data;
+}
+
+// Runs both directions in a dtype.
+Results run(const Case& c, const Data& data, Dtype dtype, Device device) {
+  const Dtype wide = compute_dtype(dtype);
+  const Shape rows{c.channels, c.batch, c.length};
+  const int64_t pitch = c.length + c.gap, part = c.channels * pitch;
+  // Tensors of which each holds up to three of the rows' arguments, and where they find them.
+  const auto place = [&](const Tensor& from, int which) {
+    return c.gap == 0 ? from.strided(rows, {c.batch * c.length, c.length, 1}, which * rows.numel())
+                      : from.strided(rows, {pitch, 3 * part, 1}, which * part);
+  };
+  const int64_t total = 3 * c.batch * part;
+  const auto index = [&](int which, int64_t d, int64_t b) {
+    return c.gap == 0 ? ((which * c.channels + d) * c.batch + b) * c.length : (b * 3 + which) * part + d * pitch;
+  };
+  const auto pack = [&](std::initializer_list<const Values*> all) {
+    Values packed(static_cast<size_t>(total), std::numeric_limits<double>::quiet_NaN());  // never read where it stays
+    int which = 0;
+    for (const Values* values : all) {
+      for (int64_t row = 0; row < c.channels * c.batch && !values->empty(); ++row) {
+        std::copy_n(values->begin() + row * c.length, c.length,
+                    packed.begin() + index(which, row / c.batch, row % c.batch));
+      }
+      ++which;
+    }
+    return Tensor::from(packed, {total}, dtype, device);
+  };
+  const auto unpack = [&](const Tensor& from, int which) {
+    const Values packed = from.to_host();
+    Values values(static_cast<size_t>(rows.numel()));
+    for (int64_t row = 0; row < c.channels * c.batch; ++row) {
+      std::copy_n(packed.begin() + index(which, row / c.batch, row % c.batch), c.length,
+                  values.begin() + row * c.length);
+    }
+    return values;
+  };
+  const Tensor in = pack({&data.u, &data.gate_in, &data.gate_out}), dy = pack({&data.dy});
+  const Tensor out = pack({}), gradients = pack({});  // NaN where nothing is written
+  const Tensor k = Tensor::from(data.k, {c.channels, c.taps}, wide, device);
+  const Tensor skip = Tensor::from(data.skip, {c.channels}, wide, device);
+  const double before = c.accumulate ? 1.5 : std::numeric_limits<double>::quiet_NaN();
+  const Tensor dk = Tensor::from(Values(data.k.size(), before), {c.channels, c.taps}, wide, device);
+  const Tensor dskip = Tensor::from(Values(data.skip.size(), before), {c.channels}, wide, device);
+  const View gate_in = c.gate_in ? place(in, 1).view() : View(), gate_out = c.gate_out ? place(in, 2).view() : View();
+  const auto [table, stream] = kernels::on(device);
+  table.fft_conv_forward(stream, {.u = place(in, 0).view(),
+                                  .k = k.view(),
+                                  .skip = skip.view(),
+                                  .gate_in = gate_in,
+                                  .gate_out = gate_out,
+                                  .y = place(out, 0).view()});
+  table.fft_conv_backward(stream, {.dy = place(dy, 0).view(),
+                                   .u = place(in, 0).view(),
+                                   .k = k.view(),
+                                   .skip = skip.view(),
+                                   .gate_in = gate_in,
+                                   .gate_out = gate_out,
+                                   .du = place(gradients, 0).view(),
+                                   .dgate_in = c.gate_in ? place(gradients, 1).view() : View(),
+                                   .dgate_out = c.gate_out ? place(gradients, 2).view() : View(),
+                                   .dk = dk.view(),
+                                   .dskip = dskip.view(),
+                                   .accumulate_k = c.accumulate,
+                                   .accumulate_skip = c.accumulate});
+  Results results{.y = unpack(out, 0), .du = unpack(gradients, 0), .dk = dk.to_host(), .dskip = dskip.to_host()};
+  if (c.gate_in) results.dgate_in = unpack(gradients, 1);
+  if (c.gate_out) results.dgate_out = unpack(gradients, 2);
+  return results;
+}
+
+// The largest error of a row, relative to its norm, without what rounding exact values to bf16 would leave.
+double worst_row(const Values& got, const Values& want, int64_t length, Dtype dtype) {
+  EXPECT_EQ(got.size(), want.size());
+  if (want.empty()) return 0;
+  const Values rounded = Tensor::from(want, {static_cast<int64_t>(want.size())}, dtype, kCpu).to_host();
+  double worst = 0;
+  for (size_t row = 0; row < want.size(); row += static_cast<size_t>(length)) {
+    double error = 0, rounding = 0, norm = 0;
+    for (size_t i = row; i < row + static_cast<size_t>(length); ++i) {
+      if (!std::isfinite(got[i])) return std::numeric_limits<double>::infinity();
+      error += (got[i] - want[i]) * (got[i] - want[i]);
+      rounding += (rounded[i] - want[i]) * (rounded[i] - want[i]);
+      norm += want[i] * want[i];
+    }
+    worst = std::max(worst, std::sqrt(std::max(0.0, error - rounding) / norm));
+  }
+  return worst;
+}
+
+double rms(const Values& values) {
+  double sum = 0;
+  for (double value : values) sum += value * value;
+  return std::sqrt(sum / static_cast<double>(values.size()));
+}
+
+class FftConvFused : public OnDevice {
+ protected:
+  void expect_near(const Case& c, double bound = 1.2e-3) {
+    SCOPED_TRACE(to_string(c));
+    const Data data = make_data(c);
+    const Results got = run(c, data, Dtype::bf16, device()), want = run(c, data, Dtype::f64, kCpu);
+    EXPECT_LT(worst_row(got.y, want.y, c.length, Dtype::bf16), bound);
+    EXPECT_LT(worst_row(got.du, want.du, c.length, Dtype::bf16), bound);
+    EXPECT_LT(worst_row(got.dgate_in, want.dgate_in, c.length, Dtype::bf16), bound);
+    EXPECT_LT(worst_row(got.dgate_out, want.dgate_out, c.length, Dtype::bf16), bound);
+    EXPECT_LT(worst_row(got.dk, want.dk, c.taps, Dtype::f64), bound);
+    // One number of a channel: judged by the size of dk's, of which it is one, and its own.
+    const double typical = rms(want.dk);
+    for (size_t d = 0; d < want.dskip.size(); ++d) {
+      EXPECT_NEAR(got.dskip[d], want.dskip[d], bound * (8 * typical + std::abs(want.dskip[d])));
+    }
+  }
+};
+
+MARA_ON_EVERY_DEVICE(FftConvFused);
+
+TEST_P(FftConvFused, EqualsF64AtEveryLength) {
+  for (int64_t length : {4096, 8192, 16384}) {
+    for (int gates = 0; gates < 4; ++gates) expect_near({2, 3, length, length, gates % 2 == 1, gates / 2 == 1});
+  }
+  for (int64_t length : {776, 1000, 1001, 2056, 4088, 4095, 4104, 5000, 8184, 8200, 12288, 20000, 32760, 32768}) expect_near({1, 2, length, length});
+}
+
+TEST_P(FftConvFused, TakesAnyBatchAndFilter) {
+  for (int64_t length : {4096, 8192, 16384}) {
+    expect_near({5, 1, length, 1});
+    expect_near({1, 1, length, 300});
+    expect_near({2, 9, length - 8, length / 2});
+    expect_near({.channels = 2, .batch = 2, .length = length, .taps = length, .accumulate = true});
+  }
+}
+
+TEST_P(FftConvFused, TakesStridedRows) {
+  for (int64_t gap : {8, 4}) {  // 4: not at multiples of 16 bytes
+    expect_near({.channels = 2, .batch = 3, .length = 4096, .taps = 4096, .gap = gap});
+    expect_near({.channels = 2, .batch = 2, .length = 8184, .taps = 100, .gate_in = false, .gap = gap});
+  }
+}
+
+TEST_P(FftConvFused, TakesDataOfAnySize) {
+  for (int64_t length : {4096, 8192, 16384}) {
+    for (double size : {1e-6, 1e-3, 3e3}) {
+      expect_near({.channels = 1, .batch = 2, .length = length, .taps = length, .u_size = size, .dy_size = size});
+    }
+    expect_near({.channels = 1, .batch = 2, .length = length, .taps = length, .u_size = 0.1, .u_offset = 1}, 4.8e-3);
+  }
+}
+
+TEST_P(FftConvFused, ZeroRowsGiveZeros) {
+  const Case c{2, 2, 4096, 4096};
+  Data data = make_data(c);
+  std::fill_n(data.u.begin(), c.length, 0.0), std::fill_n(data.dy.begin(), c.length, 0.0);
+  const Results got = run(c, data, Dtype::bf16, device());
+  for (const Values* values : {&got.y, &got.du, &got.dgate_in, &got.dgate_out}) {
+    EXPECT_TRUE(std::all_of(values->begin(), values->begin() + c.length, [](double v) { return v == 0; }));
+    EXPECT_TRUE(std::all_of(values->begin(), values->end(), [](double v) { return std::isfinite(v); }));
+  }
+}
+
+TEST_P(FftConvFused, RepeatsBitForBit) {
+  for (int64_t length : {4096, 8192, 16384}) {
+    const Case c{3, 5, length, length};
+    const Data data = make_data(c);
+    const Results one = run(c, data, Dtype::bf16, device()), two = run(c, data, Dtype::bf16, device());
+    EXPECT_EQ(one.y, two.y);
+    EXPECT_EQ(one.du, two.du);
+    EXPECT_EQ(one.dgate_in, two.dgate_in);
+    EXPECT_EQ(one.dgate_out, two.dgate_out);
+    EXPECT_EQ(one.dk, two.dk);
+    EXPECT_EQ(one.dskip, two.dskip);
+  }
+}
+
+// The others keep every bit: not even the scale of a row comes from another.
+TEST_P(FftConvFused, NotANumberStaysInItsRow) {
+  for (int64_t length : {4096, 8192, 16384}) {
+    for (double poison : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+      const Case c{2, 3, length, length};
+      Data data = make_data(c);
+      const Results clean = run(c, data, Dtype::bf16, device());
+      const int64_t bad = 1;  // batch row 1 of channel 0
+      data.u[bad * length + length / 2] = poison;
+      const Results got = run(c, data, Dtype::bf16, device());
+      const auto others_equal = [&](const Values& a, const Values& b, int64_t skip_begin, int64_t skip_end) {
+        return std::equal(a.begin(), a.begin() + skip_begin, b.begin()) &&
+               std::equal(a.begin() + skip_end, a.end(), b.begin() + skip_end);
+      };
+      const int64_t begin = bad * length, end = begin + length;
+      EXPECT_TRUE(others_equal(clean.y, got.y, begin, end));
+      EXPECT_TRUE(others_equal(clean.du, got.du, begin, end));
+      EXPECT_TRUE(others_equal(clean.dgate_in, got.dgate_in, begin, end));
+      EXPECT_TRUE(others_equal(clean.dgate_out, got.dgate_out, begin, end));
+      EXPECT_TRUE(others_equal(clean.dk, got.dk, 0, length));
+      EXPECT_FALSE(std::isfinite(got.y[end - 1]));
+      EXPECT_FALSE(std::isfinite(got.dk[0]));
+      EXPECT_FALSE(std::isfinite(got.dskip[0]));
+    }
+  }
+}
+
+TEST_P(FftConvFused, OutputsAreIndependent) {
+  const auto [table, stream] = kernels::on(device());
+  for (int64_t length : {4096, 8192, 16384}) {
+    const Case c{2, 3, length, length};
+    const Data data = make_data(c);
+    const Results want = run(c, data, Dtype::bf16, device());
+    const Shape rows{c.channels, c.batch, c.length};
+    const auto in = [&](const Values& v, const Shape& shape, Dtype dtype) {
+      return Tensor::from(v, shape, dtype, device());
+    };
+    const Tensor dy = in(data.dy, rows, Dtype::bf16), u = in(data.u, rows, Dtype::bf16);
+    const Tensor gate_in = in(data.gate_in, rows, Dtype::bf16), gate_out = in(data.gate_out, rows, Dtype::bf16);
+    const Tensor k = in(data.k, {c.channels, c.taps}, Dtype::f32), skip = in(data.skip, {c.channels}, Dtype::f32);
+    const kernels::FftConvBackward bare{.dy = dy.view(),
+                                        .u = u.view(),
+                                        .k = k.view(),
+                                        .skip = skip.view(),
+                                        .gate_in = gate_in.view(),
+                                        .gate_out = gate_out.view()};
+    const auto expect_alone = [&](View kernels::FftConvBackward::*slot, const Tensor& like, const Values& values) {
+      const Tensor out = Tensor::empty_like(like);
+      kernels::FftConvBackward args = bare;
+      args.*slot = out.view();
+      table.fft_conv_backward(stream, args);
+      EXPECT_LT(relative_error(out.to_host(), values), 1e-3);  // a CPU goes another way for some
+    };
+    expect_alone(&kernels::FftConvBackward::du, u, want.du);
+    expect_alone(&kernels::FftConvBackward::dgate_in, u, want.dgate_in);
+    expect_alone(&kernels::FftConvBackward::dgate_out, u, want.dgate_out);
+    expect_alone(&kernels::FftConvBackward::dk, k, want.dk);
+    expect_alone(&kernels::FftConvBackward::dskip, skip, want.dskip);
+  }
+}
+
+// What the comparisons above would not forgive: one tap of a thousand off by a hundredth of the largest.
+TEST_P(FftConvFused, MistakesAreSeen) {
+  const Case c{1, 1, 4096, 1000};
+  Data data = make_data(c);
+  const Results got = run(c, data, Dtype::bf16, device());
+  data.k[500] += 0.05;
+  const Results want = run(c, data, Dtype::f64, kCpu);
+  EXPECT_GT(worst_row(got.y, want.y, c.length, Dtype::bf16), 2.4e-3);
+  EXPECT_GT(worst_row(got.du, want.du, c.length, Dtype::bf16), 2.4e-3);
+}
+
+}  // namespace
+}  // namespace mara
