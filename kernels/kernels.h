@@ -12,6 +12,8 @@
 #include "kernels/optim.h"
 #include "kernels/reduce.h"
 #include "kernels/short_conv.h"
+#include "kernels/ssm_kernel.h"
+#include "kernels/ssm_scan.h"
 
 namespace mara::kernels {
 

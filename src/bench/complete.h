@@ -9,6 +9,7 @@
 
 #include "core/tensor.h"
 #include "kernels/kernels.h"
+#include "kernels/visitor.h"
 
 namespace mara::bench {
 
@@ -70,6 +71,22 @@ inline void complete(const kernels::Backend& on, kernels::AdamW& args) {
   on.k.sum_of_squares(on.stream, {.x = args.grad, .y = args.grad_squares});
 }
 
+// Steps that let filters last, and frequencies that turn within one: about 0.02 and 20.
+template <class Args>
+requires requires(Args& args) { args.log_decay; }
+void complete(const kernels::Backend& on, Args& args) {
+  const Tensor shift = Tensor::empty(args.log_dt.shape, args.log_dt.dtype, on.stream.device());
+  on.k.fill(on.stream, {.y = shift.view(), .value = -4});
+  on.k.add(on.stream, {.a = args.log_dt, .b = shift.view(), .y = args.log_dt});
+  scale(on, args.frequency, 20);
+}
+
+// States that decay.
+inline void complete(const kernels::Backend& on, kernels::SsmScan& args) {
+  scale(on, args.lambda, 0.3);
+  if (args.q) scale(on, args.q, 0.05 / static_cast<double>(args.q.size(1)));
+}
+
 /// Rows that a kernel treats alike, or tokens of which a few show as much as many: for a quick check.
 inline constexpr int64_t kShortElements = 1 << 18, kShortTokens = 64;
 
@@ -102,6 +119,20 @@ inline void shorten_table(View& table) {
 }
 inline void shorten(kernels::GatherForward& args) { shorten_table(args.x); }
 inline void shorten(kernels::GatherBackward& args) { shorten_table(args.dx); }
+
+// Fewer channels, where each has a system of its own.
+struct KeepChannels : kernels::Visitor<KeepChannels> {
+  static constexpr int64_t kChannels = 16;
+  void view(const char*, View& v, const kernels::Role&) { keep_rows(v, kChannels); }
+  template <class T>
+  void option(const char*, const T&) {}
+};
+template <class Args>
+requires requires(Args& args) { args.log_decay; }
+void shorten(Args& args) {
+  KeepChannels keep;
+  if (args.c.size(0) == args.log_decay.size(0)) args.visit(keep);
+}
 
 inline void shorten(kernels::LinearCrossEntropy& args) {
   for (View* view : {&args.x, &args.targets, &args.loss, &args.predictions, &args.dx}) keep_rows(*view, kShortTokens);

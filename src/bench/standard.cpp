@@ -1,6 +1,7 @@
 #include "bench/standard.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <utility>
@@ -9,6 +10,63 @@ namespace mara::bench {
 namespace {
 
 View view(const Shape& shape, Dtype dtype) { return {nullptr, dtype, shape, contiguous_strides(shape), true}; }
+
+// S4's layers: a system of 64 states per channel.
+void launch_state_space(const Sizes& s) {
+  using namespace kernels;
+  const auto [k, stream] = on(kMeta);
+  constexpr int64_t kModes = 32;
+  const Dtype wide = compute_dtype(s.dtype);
+  const View steps = view({s.D}, wide), real = view({s.D, kModes}, wide), complex = view({s.D, kModes, 2}, wide);
+  const View taps = view({s.D, s.L}, wide), channels = view({s.D, s.B, s.L}, s.dtype);
+  const int64_t period = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(2, s.L))));
+  k.diagonal_ssm_forward(
+      stream, {.log_dt = steps, .log_decay = real, .frequency = real, .b = complex, .c = complex, .k = taps});
+  k.diagonal_ssm_backward(stream, {.dk = taps,
+                                   .log_dt = steps,
+                                   .log_decay = real,
+                                   .frequency = real,
+                                   .b = complex,
+                                   .c = complex,
+                                   .dlog_dt = steps,
+                                   .dlog_decay = real,
+                                   .dfrequency = real,
+                                   .db = complex,
+                                   .dc = complex,
+                                   .discretization = Discretization::bilinear});
+  k.dplr_ssm_forward(stream, {.log_dt = steps,
+                              .log_decay = real,
+                              .frequency = real,
+                              .b = complex,
+                              .p = complex,
+                              .c = complex,
+                              .k = taps,
+                              .period = period});
+  k.dplr_ssm_backward(stream, {.dk = taps,
+                               .log_dt = steps,
+                               .log_decay = real,
+                               .frequency = real,
+                               .b = complex,
+                               .p = complex,
+                               .c = complex,
+                               .dlog_dt = steps,
+                               .dlog_decay = real,
+                               .dfrequency = real,
+                               .db = complex,
+                               .dp = complex,
+                               .dc = complex,
+                               .period = period});
+  const View state = view({s.D, s.B, kModes, 2}, wide);
+  k.ssm_scan(stream, {.lambda = complex, .b = complex, .c = complex, .u = channels, .state = state, .y = channels});
+  k.ssm_scan(stream, {.lambda = complex,
+                      .b = complex,
+                      .c = complex,
+                      .q = complex,
+                      .r = complex,
+                      .u = channels,
+                      .state = state,
+                      .y = channels});
+}
 
 void launch_all(const Sizes& s) {
   using namespace kernels;
@@ -90,6 +148,7 @@ void launch_all(const Sizes& s) {
                                .dgate_out = channels,
                                .dk = taps,
                                .dskip = vector});
+  launch_state_space(s);
   k.rotary(stream, {.x = qkv, .y = qkv, .heads = s.H, .rotary_dim = D / s.H / 2 * 2});
   k.attention_forward(stream, {.qkv = qkv, .o = heads_out, .lse = lse, .heads = s.H, .scale = scale});
   k.attention_backward(

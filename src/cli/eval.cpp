@@ -101,10 +101,11 @@ struct Result {
   eval::Breakdown breakdown;
 };
 
-Json groups_json(const char* key, const eval::Groups& groups) {
+Json groups_json(const char* key, const eval::Groups& groups, bool values) {
   Json out = Json::array();
   for (const auto& [value, group] : groups) {
-    out.push_back({{key, value}, {"scored", group.scored}, {"accuracy", group.accuracy()}, {"loss", group.loss()}});
+    out.push_back({{key, value}, {"scored", group.scored}, {"loss", group.loss()}});
+    out.back().update(values ? Json{{"reference", group.reference()}} : Json{{"accuracy", group.accuracy()}});
   }
   return out;
 }
@@ -113,11 +114,13 @@ Json result_json(const Result& result, bool text) {
   const eval::Evaluation& e = result.evaluation;
   Json out;
   if (text) out = {{"window", result.windows.length}, {"stride", result.windows.stride}};
-  out.update({{"examples", e.examples}, {"scored", e.scored}, {"loss", e.loss}, {"accuracy", e.accuracy}});
+  out.update({{"examples", e.examples}, {"scored", e.scored}, {"loss", e.loss}});
+  out.update(e.reference ? Json{{"reference", *e.reference}} : Json{{"accuracy", *e.accuracy}});
+  if (!text && !e.reference) out["exact"] = e.exact;
   if (text) out["perplexity"] = e.perplexity();  // null where the loss is above 709
   if (e.bits_per_byte) out.update({{"bytes", e.bytes}, {"bits_per_byte", *e.bits_per_byte}});
-  out["by_position"] = groups_json("position", result.breakdown.by_position);
-  if (!text) out["by_distance"] = groups_json("distance", result.breakdown.by_distance);
+  out["by_position"] = groups_json("position", result.breakdown.by_position, e.reference.has_value());
+  if (!text) out["by_distance"] = groups_json("distance", result.breakdown.by_distance, false);
   return out;
 }
 
@@ -133,10 +136,12 @@ std::string result_text(const Result& result, bool text) {
     if (e.bits_per_byte) {
       out += detail::join({"\n  ", *e.bits_per_byte, " bits per byte on ", with_commas(e.bytes), " bytes"});
     }
-    out += detail::join({"\n  next token right in ", 100 * e.accuracy, " %\n"});
+    out += detail::join({"\n  next token right in ", 100 * *e.accuracy, " %\n"});
   } else {
-    out = detail::join({"accuracy ", 100 * e.accuracy, " %, loss ", e.loss, " on ", with_commas(e.examples),
-                        " examples, ", with_commas(e.scored), " answers\n"});
+    out = e.reference ? eval::quality_text(e) : detail::join({"accuracy ", 100 * *e.accuracy, " %, loss ", e.loss});
+    out += detail::join({" on ", with_commas(e.examples), " examples, ", with_commas(e.scored), " answers\n"});
+    if (!e.reference && e.scored > e.examples)
+      out += detail::join({100 * e.exact, " % of the examples right throughout\n"});
   }
   for (const std::string& table : {eval::position_table(result.breakdown), eval::distance_table(result.breakdown)}) {
     if (!table.empty()) out += "\n" + table;

@@ -121,13 +121,13 @@ int64_t new_tokens(const std::vector<std::vector<int32_t>>& ids, const std::vect
   for (size_t i = 0; i < ids.size(); ++i) {
     const auto size = static_cast<int64_t>(ids[i].size());
     MARA_CHECK(size > 0, prompts[i].name, ": is empty, at least one token is required");
-    MARA_CHECK(size <= length, prompts[i].name, ": has ", size, " tokens, this model was trained with ", length,
-               " and reads no more; shorten it");
+    MARA_CHECK(size <= length, prompts[i].name, ": has ", size, " tokens, this model reads at most ", length,
+               "; shorten it");
     room = std::min(room, length - size + 1);  // nothing reads the last new token
   }
   MARA_CHECK(!wanted || *wanted <= room, "--max-tokens: at most ", room, " new tokens are possible after ",
-             ids.size() == 1 ? "this prompt" : "the longest prompt", ", the model was trained with ", length,
-             " tokens and reads no more; got ", wanted.value_or(0));
+             ids.size() == 1 ? "this prompt" : "the longest prompt", ", the model reads at most ", length, "; got ",
+             wanted.value_or(0));
   return wanted.value_or(std::min(room, kUsualTokens));
 }
 
@@ -153,13 +153,18 @@ int run(const Arguments& arguments) {
   MARA_CHECK(!prompts.empty(), "generate: a prompt is required; give --prompt TEXT or --prompt-file FILE");
   const train::LoadedModel loaded = train::load_model(arguments.checkpoint, device);
   const models::ModelSetup setup = loaded.recipe.model_setup();
+  MARA_CHECK(setup.features == 0, loaded.path.string(),
+             ": generating: this model reads real numbers, not tokens, and writes none; use a language_model");
+  MARA_CHECK(loaded.model->longest() > 0, loaded.path.string(),
+             ": generating: this kind of model cannot go on token by token; use a language_model");
 
   const Language language(loaded.recipe, setup.vocabulary);
   std::vector<std::vector<int32_t>> ids;
   for (const Prompt& prompt : prompts) ids.push_back(language.ids(prompt));
-  const generate::GeneratorOptions options{.max_tokens = new_tokens(ids, prompts, arguments.max_tokens, setup.length),
-                                           .vocabulary = setup.vocabulary,
-                                           .stop = language.stop()};
+  const generate::GeneratorOptions options{
+      .max_tokens = new_tokens(ids, prompts, arguments.max_tokens, loaded.model->longest()),
+      .vocabulary = setup.vocabulary,
+      .stop = language.stop()};
 
   Output output;
   const bool streams = ids.size() == 1;

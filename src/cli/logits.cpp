@@ -19,6 +19,8 @@ struct Arguments {
 int run(const Arguments& arguments) {
   const io::Existing existing = weights::check_target(arguments.to, {.hdf5 = std::nullopt}, arguments.force);
   const train::LoadedModel loaded = train::load_model(arguments.checkpoint, use(arguments.machine));
+  MARA_CHECK(loaded.model->vocabulary() > 0, loaded.path.string(),
+             ": logits: this kind of model does not predict a token at every position; use a language_model");
   const std::vector<weights::Sequence> sequences =
       weights::read_sequences(arguments.tokens, loaded.model->vocabulary(), loaded.recipe.model_setup().length);
   weights::write_logits(loaded, sequences, arguments.to, existing);

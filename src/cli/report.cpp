@@ -1,12 +1,14 @@
 #include "report/report.h"
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 
 #include "cli/commands.h"
 #include "core/error.h"
+#include "core/format.h"
 #include "core/log.h"
 #include "io/atomic_file.h"
 #include "train/describe.h"
@@ -17,7 +19,8 @@ namespace {
 struct Arguments {
   std::vector<std::string> runs;
   std::string out;
-  bool force = false;
+  report::Axes axes;
+  bool force = false, text = false;
 };
 
 // The table of parameters. A recipe that this version cannot read has none to show.
@@ -31,6 +34,17 @@ std::string described(const std::filesystem::path& recipe) {
 }
 
 int run(const Arguments& arguments) {
+  std::vector<report::Run> runs;
+  for (const std::string& given : arguments.runs) {
+    for (const std::filesystem::path& folder : report::run_folders(given)) {
+      runs.push_back(report::read_run(folder));
+      if (!arguments.text) runs.back().parameters = described(folder / "recipe.yaml");
+    }
+  }
+  if (arguments.text) {
+    std::fputs(printable(report::to_text(runs, arguments.axes), "\n").c_str(), stdout);
+    return 0;
+  }
   std::filesystem::path out = arguments.out.empty() ? "report.html" : arguments.out;
   if (arguments.out.empty() && arguments.runs.size() == 1) out = std::filesystem::path(arguments.runs[0]) / out;
   const bool exists = std::filesystem::exists(out);
@@ -38,15 +52,11 @@ int run(const Arguments& arguments) {
              ": is no file that could be replaced; choose another name with --out");
   MARA_CHECK(arguments.force || !exists, out.string(),
              ": exists; give --force to replace it, or another name with --out");
-  std::vector<report::Run> runs;
-  for (const std::string& folder : arguments.runs) {
-    runs.push_back(report::read_run(folder));
-    runs.back().parameters = described(std::filesystem::path(folder) / "recipe.yaml");
-  }
+  const std::string html = report::to_html(runs, arguments.axes);
   io::AtomicFile file(out, arguments.force ? io::Existing::replace : io::Existing::refuse);
   std::ofstream stream(file.temporary(), std::ios::binary);
   MARA_CHECK(stream.good(), out.string(), ": cannot be made there; choose another place with --out");
-  stream << report::to_html(runs);
+  stream << html;
   stream.close();
   if (!stream) throw Failure(out.string() + ": cannot be written; is the disk full?");
   file.commit();
@@ -56,8 +66,16 @@ int run(const Arguments& arguments) {
 
 std::function<int()> setup(CLI::App& app) {
   const auto arguments = std::make_shared<Arguments>();
-  app.add_option("runs", arguments->runs, "Run folders, one or several to compare")->required();
-  app.add_option("--out", arguments->out, "HTML file (default: RUN/report.html, of several runs report.html here)");
+  app.add_option("runs", arguments->runs, "Run folders, one or several to compare, or the folder of a sweep")
+      ->required();
+  app.add_option("--out", arguments->out, "HTML file (default: report.html in the folder given, of several runs here)");
+  app.add_option("--x", arguments->axes.x,
+                 "Number to draw results against (default: model.width, else what has most values)");
+  app.add_option("--lines", arguments->axes.lines,
+                 "Setting that tells the lines apart (default: the mixer, and what else differs; repeatable)")
+      ->take_all()
+      ->allow_extra_args(false);
+  app.add_flag("--text", arguments->text, "Print the results instead");
   app.add_flag("--force", arguments->force, "Replace an existing file");
   return [arguments] { return run(*arguments); };
 }

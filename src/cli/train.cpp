@@ -7,6 +7,7 @@
 
 #include "bench/check.h"
 #include "cli/commands.h"
+#include "cli/sweep.h"
 #include "core/format.h"
 #include "core/log.h"
 #include "core/parallel.h"
@@ -19,22 +20,25 @@ namespace mara::cli {
 namespace {
 
 struct Arguments {
-  std::string recipe;
-  std::vector<std::string> overrides;
+  std::vector<std::string> recipes, overrides, axes;
   std::string out;
   DeviceOptions machine;
   bool force = false;
   bool no_check = false;
   std::optional<std::string> resume;
+  int jobs = 1;
+
+  bool sweeps() const { return !axes.empty() || recipes.size() > 1; }
 };
 
-std::string held_out_text(const eval::Evaluation& e) {
+std::string held_out_text(const eval::Evaluation& e, const train::Recipe& recipe) {
   if (e.bits_per_byte) {
     return detail::join({eval::quality_text(e), " on ", with_commas(e.bytes), " bytes of held-out text (loss ", e.loss,
                          " per token, perplexity ", e.perplexity(), ")"});
   }
+  const bool held_out = !recipe.task || recipe.task->make(recipe.seed())->splits_are_disjoint();
   return detail::join({"test ", eval::quality_text(e), " on ", with_commas(e.examples),
-                       " held-out examples never used before (loss ", e.loss, ")"});
+                       held_out ? " held-out examples never used before" : " more examples", " (loss ", e.loss, ")"});
 }
 
 void check_kernels(const train::Recipe& recipe, Device device) {
@@ -81,14 +85,30 @@ int train_recipe(const train::Recipe& recipe, Device device, const Arguments& ar
              "; the same command with --resume goes on");
     return 128 + outcome.signal;
   }
-  if (outcome.test) log_info(held_out_text(*outcome.test));
+  if (outcome.test) log_info(held_out_text(*outcome.test, recipe));
   log_info("run folder: " + folder.path().string());
   return 0;
 }
 
+int sweep(Device device, const Arguments& arguments) {
+  MARA_CHECK(!arguments.force && !arguments.resume,
+             "train: a sweep goes on with the runs in its folder by itself; leave ",
+             arguments.force ? "--force" : "--resume", " out, or choose a new folder with --out");
+  MARA_CHECK(!arguments.out.empty() || arguments.recipes.size() == 1,
+             "train: runs of several recipes need a folder; give one with --out runs/NAME");
+  const auto points = train::sweep_points(arguments.recipes, arguments.overrides, arguments.axes);
+  for (const train::SweepPoint& point : points) point.recipe.require_device(device);
+  const std::string folder = arguments.out.empty() ? "runs/" + points[0].recipe.run.name + "_sweep" : arguments.out;
+  return run_sweep(points,
+                   {.folder = folder, .device = device, .jobs = arguments.jobs, .no_check = arguments.no_check});
+}
+
 int run(const Arguments& arguments) {
   const Device device = use(arguments.machine);
-  const train::Recipe recipe = train::Recipe::load(arguments.recipe, arguments.overrides);
+  if (arguments.sweeps()) return sweep(device, arguments);
+  MARA_CHECK(arguments.jobs == 1, "train: --jobs ", arguments.jobs,
+             ": there is one run; give --sweep, or leave it out");
+  const train::Recipe recipe = train::Recipe::load(arguments.recipes[0], arguments.overrides);
   try {
     return train_recipe(recipe, device, arguments);
   } catch (const OutOfMemory& error) {
@@ -99,9 +119,21 @@ int run(const Arguments& arguments) {
 
 std::function<int()> setup(CLI::App& app) {
   const auto arguments = std::make_shared<Arguments>();
-  app.add_option("recipe", arguments->recipe, "YAML file that determines the run")->required();
+  app.add_option("recipe", arguments->recipes,
+                 "YAML file that determines the run; several make a sweep, a run of each in the folder --out")
+      ->required();
   add_overrides(app, arguments->overrides, "train.steps=100");
-  app.add_option("--out", arguments->out, "Run folder (default: runs/NAME, NAME being run.name)");
+  app.add_option("--sweep", arguments->axes,
+                 "Train a grid: --sweep model.width=64,128 --sweep run.seed=1,2 (repeatable); keys that move together: "
+                 "'task.length=64,128; task.num_pairs=4,8'. The same command goes on with it")
+      ->take_all()
+      ->allow_extra_args(false);
+  app.add_option("--jobs", arguments->jobs, "Runs of a sweep at once; they share the threads and the GPU")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option(
+      "--out", arguments->out,
+      "Run folder (default: runs/NAME, NAME being run.name); of a sweep a folder of run folders (NAME_sweep)");
   add_device_options(app, arguments->machine);
   app.add_flag("--no-check", arguments->no_check,
                "On a GPU, do not compare the recipe's kernels with the CPU before the start");

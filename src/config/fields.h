@@ -67,12 +67,12 @@ class Fields {
     bind();
     leave();
   }
-  /// A nested mapping that may be left out: std::nullopt then.
-  template <class S>
-  void optional_group(const char* key, std::optional<S>& nested, const char* help) {
+  /// A nested mapping that may be left out: std::nullopt then. `setup`: what its fields() needs besides.
+  template <class S, class... Setup>
+  void optional_group(const char* key, std::optional<S>& nested, const char* help, const Setup&... setup) {
     if (!enter_optional(key, help, nested.has_value())) return nested.reset();
     if (!nested) nested.emplace();
-    nested->fields(*this);
+    nested->fields(*this, setup...);
     leave();
   }
   /// A required string that decides which further keys stand beside it: bind(name) must list those. It is called

@@ -8,11 +8,16 @@
 namespace mara::eval {
 
 Examples task_examples(const tasks::Task& task, tasks::Split split, int64_t count) {
-  return {.count = count,
-          .length = task.length(),
-          .example = [&task, split](int64_t index, std::span<int32_t> ids,
-                                    std::span<int32_t> targets) { task.example(split, index, ids, targets); },
-          .distance = [&task](std::span<const int32_t> ids, int64_t position) { return task.distance(ids, position); }};
+  Examples out{.count = count,
+               .length = task.length(),
+               .sizes = tasks::sizes_of(task),
+               .example = [&task, split](int64_t index, const tasks::Row& row) { task.example(split, index, row); }};
+  if (task.has_values()) {
+    out.reference = [&task](const tasks::Row& row, std::span<float> estimates) { task.reference(row, estimates); };
+  } else if (task.targets() == task.length()) {
+    out.distance = [&task](std::span<const int32_t> ids, int64_t position) { return task.distance(ids, position); };
+  }
+  return out;
 }
 
 Examples text_examples(const data::TokenSource& source, const data::Tokenizer& tokenizer, const Windows& windows) {
@@ -24,17 +29,18 @@ Examples text_examples(const data::TokenSource& source, const data::Tokenizer& t
              source.shards().front().path().string(), "; use more text or lower data.length");
   const int64_t all = (source.tokens() - 1 - length) / stride + 1;
   const int64_t count = windows.count == 0 ? all : std::min(windows.count, all);
-  const auto example = [&source, stride, all, count](int64_t index, std::span<int32_t> ids,
-                                                     std::span<int32_t> targets) {
+  const auto example = [&source, stride, all, count](int64_t index, const tasks::Row& row) {
     const int64_t window = index * all / count;
-    source.window(window * stride, ids, targets);
+    source.window(window * stride, row.ids, row.targets);
     if (window == 0) return;
-    const size_t seen = targets.size() - static_cast<size_t>(stride);
-    std::fill_n(targets.begin(), seen, kernels::kIgnoredTarget);
+    const size_t seen = row.targets.size() - static_cast<size_t>(stride);
+    std::fill_n(row.targets.begin(), seen, kernels::kIgnoredTarget);
   };
-  return {.count = count, .length = length, .example = example, .bytes = [&tokenizer](int32_t token) {
-            return tokenizer.bytes(token);
-          }};
+  return {.count = count,
+          .length = length,
+          .sizes = {.ids = length, .targets = length},
+          .example = example,
+          .bytes = [&tokenizer](int32_t token) { return tokenizer.bytes(token); }};
 }
 
 }  // namespace mara::eval

@@ -7,8 +7,9 @@
 
 namespace mara::eval {
 
-/// Count, accuracy and loss, a line for each group; "" of fewer than two. More than ten are put together: positions in
-/// ranges of equal length, distances from each power of two to the next.
+/// Count, accuracy and loss (of values squared error and that of the reference), a line for each group; "" of fewer
+/// than two. More than ten are put together: positions in ranges of equal length, distances from each power of two to
+/// the next.
 std::string position_table(const Breakdown& breakdown);
 std::string distance_table(const Breakdown& breakdown);
 

@@ -12,10 +12,16 @@
 
 namespace mara::models {
 
-/// One micro-batch in device memory.
+struct ModelSetup;
+
+/// One micro-batch in device memory. See tasks::Row.
 struct Batch {
-  Tensor ids;      // (B, L) i32
-  Tensor targets;  // (B, L) i32, kernels::kIgnoredTarget where not scored
+  Tensor ids = {};      // (B, L) i32, or
+  Tensor targets = {};  // (B, T) i32, kernels::kIgnoredTarget where not scored; T is L, or 1 for examples as a whole
+  Tensor inputs = {};   // (B, L, F) f32
+  Tensor values = {};   // (B, T) f32, what to predict where a target is 0; absent where classes are
+
+  static Batch empty(int64_t rows, const ModelSetup& setup, Device device);
 };
 
 /// How numbers are kept. compute: matrices and branches; residual: the stream between blocks. Master weights,
@@ -39,10 +45,13 @@ struct Generation {
 class Model : public nn::Module {
  public:
   /// Sum of the token losses, their count, and predictions if asked for.
-  virtual ops::CrossEntropy loss(const Batch& batch, const nn::Context& context, bool predictions) = 0;
+  virtual ops::Loss loss(const Batch& batch, const nn::Context& context, bool predictions) = 0;
   /// (B, L) ids -> (B, L, padded vocabulary) in the compute dtype.
-  virtual Tensor logits(const Tensor& ids, const nn::Context& context) = 0;
+  /// Throws Error for kinds without a vocabulary().
+  virtual Tensor logits(const Tensor& ids, const nn::Context& context);
 
+  /// Tokens of the longest sequence it reads; 0: of kinds that do not generate.
+  virtual int64_t longest() const { return 0; }
   /// For generating, position by position: `batch` empty sequences that will have at most `max_length` tokens. Weights
   /// must stay as they are while it is used. Throws Error for models that are not causal or not made for this length,
   /// and for kinds that do not override these two.
@@ -55,8 +64,8 @@ class Model : public nn::Module {
     return prefill(ids.reshape({ids.numel(), 1}), generation);
   }
 
-  /// Ids it knows, before padding: at least the data's.
-  virtual int64_t vocabulary() const = 0;
+  /// Ids it predicts, before padding: at least the data's; 0 for kinds that do not predict a token at every position.
+  virtual int64_t vocabulary() const { return 0; }
   /// Whether rotary positions turn queries and keys, which no parameter shows.
   virtual bool turns_positions() const { return false; }
   /// "alias=parameter": what other software knows under a name of its own and is another parameter here; "" if nothing.
@@ -67,6 +76,11 @@ class Model : public nn::Module {
 struct ModelSetup {
   int64_t vocabulary = 0;  // of the data; ids are below it
   int64_t length = 0;      // longest sequence, tokens
+  int64_t features = 0;    // real numbers per position, F; 0: tokens
+  int64_t targets = 0;     // per example, T
+  int64_t classes = 0;     // targets are below it
+  bool values = false;     // real numbers are predicted
+  bool padded = false;     // examples end in padding, id 0
   Precision precision;
 };
 

@@ -1,14 +1,20 @@
 // Every model family, one line each.
 
 #include "config/kinds.h"
+#include "models/autoencoder.h"
+#include "models/classifier.h"
 #include "models/language_model.h"
 #include "models/model.h"
+#include "models/regressor.h"
 
 namespace mara::models {
 namespace {
 
 constexpr config::Kind<ModelOptions> kModels[] = {
+    config::kind<ModelOptions, AutoencoderOptions>("autoencoder"),
+    config::kind<ModelOptions, ClassifierOptions>("classifier"),
     config::kind<ModelOptions, LanguageModelOptions>("language_model"),
+    config::kind<ModelOptions, RegressorOptions>("regressor"),
 };
 
 }  // namespace

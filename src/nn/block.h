@@ -19,6 +19,7 @@ class Block : public Module {
   Tensor forward(const Tensor& x, const Context& context) const;
 
   /// As SequenceMixer's.
+  int64_t longest(int64_t max_length) const { return mixer_->longest(max_length); }
   std::unique_ptr<MixerState> start(int64_t batch, int64_t max_length) const {
     return mixer_->start(batch, max_length);
   }

@@ -1,8 +1,13 @@
 #pragma once
 
+#include <limits>
+
 #include "core/tensor.h"
 
 namespace mara::nn {
+
+/// The longest sequence of what no sequence is too long for.
+inline constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
 /// What a layer may need besides its input. Every tensor may be absent. A mixer that cannot honour segments or a
 /// mask refuses them: wrong mixing must not pass in silence.

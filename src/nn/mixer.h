@@ -29,10 +29,14 @@ class MixerState {
   virtual std::unique_ptr<MixerState> clone() const = 0;
 };
 
-/// (B, L, D) -> (B, L, D) in the compute dtype, L <= max_length.
+/// (B, L, D) -> (B, L, D) in the compute dtype, L <= longest(max_length).
 class SequenceMixer : public Module {
  public:
   virtual Tensor forward(const Tensor& x, const Context& context) = 0;
+
+  /// Longest sequence it reads, if it was made for `max_length` positions: more than those where nothing it learned
+  /// belongs to a distance or position.
+  virtual int64_t longest(int64_t max_length) const { return max_length; }
 
   /// For generating, position by position: an empty state of B = batch sequences that will have at most `max_length`
   /// positions. Weights must stay as they are while it is used. Throws Error where an output depends on later

@@ -4,15 +4,26 @@
 
 #include "config/kinds.h"
 #include "nn/attention.h"
+#include "nn/h3.h"
+#include "nn/h3_conv.h"
 #include "nn/hyena.h"
+#include "nn/long_conv.h"
 #include "nn/mixer.h"
+#include "nn/multi_hyena.h"
+#include "nn/s4.h"
 
 namespace mara::nn {
 namespace {
 
 constexpr config::Kind<MixerOptions> kMixers[] = {
     config::kind<MixerOptions, AttentionOptions>("attention"),
+    config::kind<MixerOptions, H3Options>("h3"),
+    config::kind<MixerOptions, H3ConvOptions>("h3_conv"),
     config::kind<MixerOptions, HyenaOptions>("hyena"),
+    config::kind<MixerOptions, LongConvOptions>("long_conv"),
+    config::kind<MixerOptions, MultiHyenaOptions>("multi_hyena"),
+    config::kind<MixerOptions, S4Options>("s4"),
+    config::kind<MixerOptions, S4dOptions>("s4d"),
 };
 
 }  // namespace

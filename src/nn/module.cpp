@@ -13,7 +13,9 @@ void Module::visit_parameters(const ParameterVisitor& visit, const std::string& 
     const std::string& name = parameter->name();
     visit(prefix + name.substr(name.rfind('.') + 1), *parameter);
   }
-  for (const Child& child : children_) child.module->visit_parameters(visit, prefix + child.name + ".");
+  for (const Child& child : children_) {
+    child.module->visit_parameters(visit, child.name.empty() ? prefix : prefix + child.name + ".");
+  }
 }
 
 }  // namespace mara::nn

@@ -69,6 +69,7 @@ class Module {
 
  protected:
   Parameter& param(std::string name, const Shape& shape, Init init, ParamHints hints = {});
+  /// With an empty name the child's parameters are named as this module's own.
   template <class M>
   M& child(std::string name, std::unique_ptr<M> module) {
     M& out = *module;

@@ -92,6 +92,13 @@ Tensor scale(const Tensor& x, double factor) {
   });
 }
 
+Tensor full(const Shape& shape, double value, Dtype dtype, Device device) {
+  const Tensor y = Tensor::empty(shape, dtype, device);
+  auto [k, stream] = kernels::on(device);
+  k.fill(stream, {.y = y.view(), .value = value});
+  return y;
+}
+
 Tensor cast(const Tensor& x, Dtype dtype) {
   check_operand("cast", x);
   MARA_CHECK(is_float(dtype), "cast: a floating dtype is required, got ", dtype);

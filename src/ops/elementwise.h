@@ -33,6 +33,9 @@ Tensor scale(const Tensor& x, double factor);
 /// x (..., D) + bias (D): add under the name that says what it is for.
 inline Tensor bias(const Tensor& x, const Tensor& b) { return add(x, b); }
 
+/// A tensor of one number, made on its device. No input, no gradient.
+Tensor full(const Shape& shape, double value, Dtype dtype, Device device);
+
 /// y = x in another floating dtype. Saves nothing. Returns x itself if the dtype is the same.
 Tensor cast(const Tensor& x, Dtype dtype);
 

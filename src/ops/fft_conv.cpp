@@ -78,15 +78,18 @@ Tensor fft_conv(const Tensor& u, const Tensor& filter, const FftConvOptions& opt
                 });
 }
 
+Tensor shifted_by_one(const Tensor& taps) {
+  const Tensor zero = full({taps.size(0), 1}, 0, taps.dtype(), taps.device());
+  return concat({zero, slice(taps, 1, 0, taps.size(1) - 1)}, 1);
+}
+
 Tensor fft_conv_composed(const Tensor& u, const Tensor& filter, const FftConvOptions& options) {
   const int64_t channels = u.size(0), length = u.size(2);
   const Tensor x = options.gate_in.defined() ? mul(u, options.gate_in) : u;
   // The matrix T[d, m, l] = filter[d, l - m] is a gather from the filter with a zero appended (entry K).
   const auto toeplitz = [&](const Tensor& taps, bool reverse) {
     const int64_t count = taps.size(1);
-    Tensor zero = Tensor::empty({channels, 1}, taps.dtype(), taps.device());
-    auto [k, stream] = kernels::on(u.device());
-    k.fill(stream, {.y = zero.view(), .value = 0});
+    const Tensor zero = full({channels, 1}, 0, taps.dtype(), taps.device());
     const Tensor padded = concat({taps, zero}, 1);
     Tensor sum;
     const int64_t wraps = options.form == ConvForm::circular ? (count + length - 1) / length : 1;

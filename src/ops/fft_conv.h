@@ -21,7 +21,11 @@ struct FftConvOptions {
 /// the convolution are recomputed in backward. Causal to rounding, not bit for bit.
 Tensor fft_conv(const Tensor& u, const Tensor& filter, const FftConvOptions& options = {});
 
-/// The same from elementary ops, a product with the (L, L) Toeplitz matrix of each channel: for tests, small L.
+/// Taps (D, K) for lags -1, -2, ... as `reverse` wants them, which starts at lag 0: [0, t[0], ..., t[K-2]]. The
+/// convention of bidirectional layers (S4, LongConv, Monarch): the two filters do not both weigh the same position.
+Tensor shifted_by_one(const Tensor& taps);
+
+/// fft_conv from elementary ops, a product with the (L, L) Toeplitz matrix of each channel: for tests, small L.
 Tensor fft_conv_composed(const Tensor& u, const Tensor& filter, const FftConvOptions& options = {});
 
 }  // namespace mara::ops

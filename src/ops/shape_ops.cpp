@@ -83,6 +83,27 @@ Tensor slice(const Tensor& x, int axis, int64_t start, int64_t count) {
                 });
 }
 
+Tensor expand(const Tensor& x, int axis, int64_t count) {
+  axis = x.shape().axis(axis);
+  MARA_CHECK(x.size(axis) == 1 && count >= 1, "expand: an axis of size 1 to repeat once or more is required, got ",
+             count, " times axis ", axis, " of ", x.shape());
+  Shape shape = x.shape();
+  shape[axis] = count;
+  Strides stride = x.strides();
+  stride[axis] = 0;
+  return record("expand", {x}, x.strided(shape, stride, 0), [axis, count](const Tensor& dy, Grads& g) {
+    const Grads::Slot slot = g.slot(0);
+    int64_t inner = 1;
+    for (int i = axis + 1; i < dy.rank(); ++i) inner *= dy.size(i);
+    const int64_t outer = dy.numel() / (count * inner);
+    View dx = slot.dst;
+    dx.shape = {outer, inner};
+    dx.stride = contiguous_strides(dx.shape);
+    auto [k, stream] = kernels::on(dy.device());
+    k.reduce_sum(stream, {.x = dy.reshape({outer, count, inner}).view(), .y = dx, .accumulate = slot.accumulate});
+  });
+}
+
 Tensor contiguous(const Tensor& x) {
   if (x.contiguous()) return x;
   Tensor y = Tensor::empty_like(x);

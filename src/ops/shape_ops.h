@@ -12,6 +12,8 @@ Tensor permute(const Tensor& x, std::initializer_list<int> order);
 Tensor transpose(const Tensor& x, int axis_a, int axis_b);
 /// `count` entries from `start` along any axis. A strided view, no copy.
 Tensor slice(const Tensor& x, int axis, int64_t start, int64_t count);
+/// An axis of size 1 repeated `count` times. A strided view, no copy; its gradient is the sum over the axis.
+Tensor expand(const Tensor& x, int axis, int64_t count);
 /// The same values laid out row-major; x itself if it already is.
 Tensor contiguous(const Tensor& x);
 /// Tensors of one dtype joined along an axis; the other axes agree.

@@ -62,6 +62,7 @@ text.x { text-anchor: middle } text.y { text-anchor: end }
 .several .raw { opacity: .15 }
 .line.dashed .course { stroke-dasharray: 6 3 }
 .line circle { fill: var(--card); stroke: var(--c); stroke-width: 1.6 }
+.line .whisker { stroke-width: 1.2; opacity: .65 }
 .mark { stroke: var(--mark); stroke-width: 1.5 }
 .pointer line { stroke: var(--soft); stroke-dasharray: 3 3; opacity: .8 }
 .pointer circle { fill: var(--c); stroke: var(--card); stroke-width: 1.5 }
@@ -118,10 +119,11 @@ constexpr const char* kScript = R"js(//<![CDATA[
     return made;
   };
   for (const svg of document.querySelectorAll('figure svg')) {
-    const [left, right, begin, end] = numbers(svg.dataset.x);
+    const [left, right, begin, end, logarithmicSteps] = numbers(svg.dataset.x);
     const [bottom, top, low, high, logarithmic] = numbers(svg.dataset.y);
     const scale = logarithmic ? Math.log10 : v => v;
-    const atX = step => left + (step - begin) / (end - begin) * (right - left);
+    const scaleX = logarithmicSteps ? Math.log : v => v, unscaleX = logarithmicSteps ? Math.exp : v => v;
+    const atX = step => left + (scaleX(step) - scaleX(begin)) / (scaleX(end) - scaleX(begin)) * (right - left);
     const atY = v => bottom + (scale(v) - scale(low)) / (scale(high) - scale(low)) * (top - bottom);
     const layer = svg.querySelector('.pointer');
     let lines;
@@ -130,7 +132,7 @@ constexpr const char* kScript = R"js(//<![CDATA[
         values: numbers(line.dataset.values), lows: numbers(line.dataset.lows), highs: numbers(line.dataset.highs)}));
       const box = svg.getBoundingClientRect();
       const x = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
-      const wanted = begin + (x - left) / (right - left) * (end - begin);
+      const wanted = unscaleX(scaleX(begin) + (x - left) / (right - left) * (scaleX(end) - scaleX(begin)));
       const found = lines.filter(l => l.steps.length > 0 && !l.line.classList.contains('off'))
         .map(l => ({...l, i: nearest(l.steps, wanted)}));
       if (found.length === 0) return hide();
@@ -140,7 +142,7 @@ constexpr const char* kScript = R"js(//<![CDATA[
       layer.replaceChildren();
       tip.replaceChildren();
       make('line', {x1: atX(at), x2: atX(at), y1: top, y2: bottom}, layer);
-      write(write(tip, 'div', ''), 'small', 'step ' + at.toLocaleString('en'));
+      write(write(tip, 'div', ''), 'small', svg.dataset.of + ' ' + at.toLocaleString('en', {maximumSignificantDigits: 15}));
       for (const {line, steps, values, lows, highs, i} of found) {
         if (Math.abs(atX(steps[i]) - atX(at)) > 40) continue;
         const colour = [...line.classList].find(name => /^c\d$/.test(name));
@@ -150,7 +152,7 @@ constexpr const char* kScript = R"js(//<![CDATA[
         write(row, 'b', short(values[i]) + svg.dataset.unit);
         if (lows.length > 0) {
           const ends = [short(lows[i]), short(highs[i])];
-          write(row, 'small', 'raw ' + [...new Set(ends)].join(' to '));
+          write(row, 'small', svg.dataset.range + ' ' + [...new Set(ends)].join(' to '));
         }
       }
       tip.hidden = false;

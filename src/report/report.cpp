@@ -35,6 +35,23 @@ std::string drawn_curves(const std::vector<Run>& runs) {
                            "</section>\n";
 }
 
+std::string drawn_sweep(const std::vector<Run>& runs, const Axes& axes) {
+  const std::optional<Sweep> found = sweep(runs, axes);
+  if (!found) return "";
+  std::string charts, tables;
+  for (const Chart& chart : sweep_charts(*found)) charts += to_svg(chart);
+  for (const SweepMetric& metric : found->metrics) {
+    SweepTable cells = sweep_table(*found, metric);
+    for (std::string& heading : cells.headings) heading = escape(heading);
+    for (size_t i = 0; i < cells.rows.size(); ++i) {
+      for (std::string& cell : cells.rows[i]) cell = escape(cell);
+      cells.rows[i][0] = key(i, found->names[i]);
+    }
+    tables += "<h2>" + escape(cells.title) + "</h2>\n" + table(cells.headings, cells.rows);
+  }
+  return "<section class=\"charts\">\n" + charts + "</section>\n" + tables;
+}
+
 // Recipe, parameters and samples of a run; each is left out where there is none.
 std::string texts(const Run& run, const std::string& prefix, bool open) {
   std::string out;
@@ -60,7 +77,7 @@ std::vector<Run> with_distinct_names(std::vector<Run> runs) {
 
 }  // namespace
 
-std::string to_html(const std::vector<Run>& given) {
+std::string to_html(const std::vector<Run>& given, const Axes& axes) {
   const std::vector<Run> runs = with_distinct_names(given);
   if (runs.size() == 1) {
     const Run& run = runs[0];
@@ -76,8 +93,15 @@ std::string to_html(const std::vector<Run>& given) {
   const std::string title = with_commas(static_cast<int64_t>(runs.size())) + " runs compared";
   std::string names;
   for (const Run& run : runs) names += (names.empty() ? "" : ", ") + run.name;
-  return page(title, heading(title, names) + all_notes + comparison(runs) + switches(runs) + drawn_curves(runs) +
-                         differing_settings(runs) + "<section class=\"texts\">" + all_texts + "</section>\n");
+  return page(title, heading(title, names) + all_notes + drawn_sweep(runs, axes) + comparison(runs) + switches(runs) +
+                         drawn_curves(runs) + differing_settings(runs) + "<section class=\"texts\">" + all_texts +
+                         "</section>\n");
+}
+
+std::string to_text(const std::vector<Run>& given, const Axes& axes) {
+  const std::vector<Run> runs = with_distinct_names(given);
+  const std::optional<Sweep> found = sweep(runs, axes);
+  return (found ? sweep_text(*found) : "") + results_text(runs);
 }
 
 }  // namespace mara::report

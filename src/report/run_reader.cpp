@@ -1,6 +1,8 @@
 #include "report/run_reader.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <ctime>
 #include <fstream>
 #include <limits>
@@ -16,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
+constexpr const char* kMetricsFile = "metrics.jsonl";
 constexpr int64_t kMaxLine = 1 << 16;                 // bytes of a line of metrics
 constexpr int64_t kMaxText = 1 << 18;                 // bytes of a text that are shown
 constexpr int64_t kLinesBeforeDoubt = 100;            // so many damaged ones at the start: another kind of file
@@ -152,11 +155,30 @@ const Series& Run::of_evaluation(const std::string& split, const std::string& ke
   return found == evaluations.end() ? find({}, key) : find(found->second, key);
 }
 
+RunResult result_of(const Run& run, const Metric& metric) {
+  if (const auto test = last_of(run.of_evaluation("test", metric.key))) return {test, true};
+  return {best_of(run.of_evaluation("valid", metric.key), metric.higher_is_better), false};
+}
+
+std::vector<fs::path> run_folders(const fs::path& folder) {
+  std::error_code code;
+  std::vector<fs::path> out;
+  if (!fs::exists(folder / kMetricsFile, code)) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder, code)) {
+      if (fs::is_regular_file(entry.path() / kMetricsFile, code)) out.push_back(entry.path());
+    }
+  }
+  if (out.empty()) return {folder};
+  std::sort(out.begin(), out.end(),
+            [](const fs::path& a, const fs::path& b) { return strverscmp(a.c_str(), b.c_str()) < 0; });
+  return out;
+}
+
 Run read_run(const fs::path& folder) {
   std::error_code code;
   MARA_CHECK(fs::exists(folder, code), folder.string(), ": there is no such folder; give one that mara train made");
   MARA_CHECK(fs::is_directory(folder, code), folder.string(), ": a run folder is required, this is a file");
-  const fs::path metrics = folder / "metrics.jsonl";
+  const fs::path metrics = folder / kMetricsFile;
   MARA_CHECK(fs::is_regular_file(metrics, code), folder.string(),
              ": not a run folder, it has no metrics.jsonl; give one that mara train made");
   Run run;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "report/metric.h"
 #include "report/series.h"
 
 namespace mara::report {
@@ -29,6 +30,17 @@ struct Run {
   const Series& of_training(const std::string& key) const;
   const Series& of_evaluation(const std::string& split, const std::string& key) const;
 };
+
+/// How good a run is: its test, or its best validation where there is none.
+struct RunResult {
+  std::optional<Point> point;  // nothing: never evaluated
+  bool tested = false;
+};
+RunResult result_of(const Run& run, const Metric& metric);
+
+/// The folder itself, or where it is no run but holds some, as the folder of a sweep does, those in it, numbers in
+/// their names by size.
+std::vector<std::filesystem::path> run_folders(const std::filesystem::path& folder);
 
 /// Reads metrics.jsonl, and recipe.yaml, log.txt and samples.txt where they are there, of a run that may still be going
 /// on; `parameters` is the caller's to fill, who knows what a recipe means. Keys are taken as they come, unknown ones

@@ -15,6 +15,23 @@ void Series::add(double step, double value) {
   values.push_back(value);
 }
 
+std::optional<Point> last_of(const Series& series) {
+  for (size_t i = series.size(); i-- > 0;) {
+    if (std::isfinite(series.values[i])) return Point{series.steps[i], series.values[i]};
+  }
+  return std::nullopt;
+}
+
+std::optional<Point> best_of(const Series& series, bool higher_is_better) {
+  std::optional<Point> best;
+  for (size_t i = 0; i < series.size(); ++i) {
+    const double value = series.values[i];
+    if (!std::isfinite(value)) continue;
+    if (!best || (higher_is_better ? value > best->value : value < best->value)) best = {series.steps[i], value};
+  }
+  return best;
+}
+
 std::vector<Column> columns(const Series& series, const std::vector<double>& smooth, int count) {
   std::vector<Column> out;
   if (series.empty()) return out;

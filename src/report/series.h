@@ -2,6 +2,7 @@
 // Numbers over steps, and what of them a picture of some hundred pixels can show.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,13 @@ struct Series {
   /// Appends. A step that is not beyond the last one replaces everything from there on: the run went back.
   void add(double step, double value);
 };
+
+struct Point {
+  double step = 0, value = 0;
+};
+/// The last and the best finite value; nothing without one.
+std::optional<Point> last_of(const Series& series);
+std::optional<Point> best_of(const Series& series, bool higher_is_better);
 
 /// What one pixel column holds.
 struct Column {

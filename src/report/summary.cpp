@@ -10,30 +10,10 @@
 #include "report/html.h"
 #include "report/metric.h"
 #include "report/svg.h"
+#include "report/text_table.h"
 
 namespace mara::report {
 namespace {
-
-struct Point {
-  double step, value;
-};
-
-std::optional<Point> last_of(const Series& series) {
-  for (size_t i = series.size(); i-- > 0;) {
-    if (std::isfinite(series.values[i])) return Point{series.steps[i], series.values[i]};
-  }
-  return std::nullopt;
-}
-
-std::optional<Point> best_of(const Series& series, bool higher_is_better) {
-  std::optional<Point> best;
-  for (size_t i = 0; i < series.size(); ++i) {
-    const double value = series.values[i];
-    if (!std::isfinite(value)) continue;
-    if (!best || (higher_is_better ? value > best->value : value < best->value)) best = {series.steps[i], value};
-  }
-  return best;
-}
 
 // Single steps vary from batch to batch, so what the curve shows at its end says more.
 std::optional<Point> last_smoothed(const Series& series) {
@@ -51,9 +31,7 @@ std::optional<double> median(std::vector<double> values) {
 std::string count_text(double count) { return with_commas(std::llround(std::clamp(count, -1e18, 1e18))); }
 
 std::string value_text(const Metric& metric, const std::optional<Point>& point) {
-  if (!point) return "";
-  return metric.higher_is_better ? fmt::format("{:.2f}{}", point->value * metric.factor, metric.unit)
-                                 : fmt::format("{:.4g}{}", point->value * metric.factor, metric.unit);
+  return point ? value_text(metric, point->value) : "";
 }
 
 std::string with_step(const std::string& value, const std::optional<Point>& point) {
@@ -105,10 +83,9 @@ std::string tiles(const Run& run) {
   add_tile(out, "Training loss", training_loss_text(run));
   for (const Metric& metric : kMetrics) {
     if (metric.key == kMetrics[0].key) continue;  // the loss is in the table below
-    const auto tested = last_of(run.of_evaluation("test", metric.key));
-    const auto best = best_of(run.of_evaluation("valid", metric.key), metric.higher_is_better);
-    add_tile(out, (tested ? "Test " : "Best validation ") + std::string(metric.title),
-             value_text(metric, tested ? tested : best));
+    const RunResult result = result_of(run, metric);
+    add_tile(out, (result.tested ? "Test " : "Best validation ") + std::string(metric.title),
+             value_text(metric, result.point));
   }
   add_tile(out, "Tokens per second", speed_text(run));
   add_tile(out, "Memory of a step", memory_text(run));
@@ -157,6 +134,19 @@ std::string comparison(const std::vector<Run>& runs) {
   }
   add("tokens per second", speed_text);
   return "<h2>Summary</h2>\n" + table(headings, rows);
+}
+
+std::string results_text(const std::vector<Run>& runs) {
+  std::vector<std::string> headings{"run", "steps", "time"};
+  std::vector<std::vector<std::string>> rows;
+  for (const Run& run : runs) rows.push_back({run.name, count_text(steps_done(run)), time_text(run)});
+  for (const Metric& metric : kMetrics) {
+    const auto has = [&](const Run& run) { return result_of(run, metric).point.has_value(); };
+    if (std::none_of(runs.begin(), runs.end(), has)) continue;
+    headings.push_back(metric.title);
+    for (size_t i = 0; i < runs.size(); ++i) rows[i].push_back(value_text(metric, result_of(runs[i], metric).point));
+  }
+  return text_table(headings, rows);
 }
 
 std::string differing_settings(const std::vector<Run>& runs) {

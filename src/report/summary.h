@@ -16,6 +16,9 @@ std::string evaluations(const Run& run);
 /// A table with a row per run; only columns that some run has.
 std::string comparison(const std::vector<Run>& runs);
 
+/// The same, shorter, for a terminal: each run's results, see result_of.
+std::string results_text(const std::vector<Run>& runs);
+
 /// The settings in which the runs' recipes differ, a column per run; empty where they do not.
 std::string differing_settings(const std::vector<Run>& runs);
 

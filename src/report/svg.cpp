@@ -13,6 +13,7 @@ namespace {
 
 constexpr double kLogarithmicFrom = 30;  // ratio of largest to smallest value
 constexpr double kDotDistance = 8;       // points that are nearer to each other get no dots
+constexpr double kTickDistance = 40;     // between labels of places
 constexpr double kLeft = 52, kRight = 14, kTop = 10, kBottom = 28;
 
 struct Axis {
@@ -26,6 +27,28 @@ struct Axis {
     return from + (scale(value) - scale(low)) / (scale(high) - scale(low)) * (to - from);
   }
 };
+
+// With some room before the first and after the last place.
+Axis place_axis(const std::vector<double>& places, double width) {
+  constexpr double kRoom = 0.05;
+  Axis axis{.ticks = places, .from = kLeft, .to = width - kRight, .logarithmic = spread_by_logarithm(places)};
+  const double first = places.front(), last = places.back();
+  if (axis.logarithmic) {
+    axis.low = first * std::pow(first / last, kRoom);
+    axis.high = last * std::pow(last / first, kRoom);
+  } else {
+    const double room = last > first ? kRoom * (last - first) : 1;
+    axis.low = first - room;
+    axis.high = last + room;
+  }
+  double before = -kTickDistance;
+  std::erase_if(axis.ticks, [&](double tick) {
+    const bool near = axis.at(tick) - before < kTickDistance;
+    if (!near) before = axis.at(tick);
+    return near;
+  });
+  return axis;
+}
 
 Axis step_axis(const Chart& chart, double width) {
   double last = 1;
@@ -41,8 +64,11 @@ Axis step_axis(const Chart& chart, double width) {
 Axis value_axis(const Chart& chart, double height) {
   std::vector<double> ends;
   for (const Line& line : chart.lines) {
-    const auto [low, high] = extremes(line.series->values);
-    if (low <= high) ends.insert(ends.end(), {low * chart.factor, high * chart.factor});
+    for (const Series* series : {line.series, line.low, line.high}) {
+      if (series == nullptr) continue;
+      const auto [low, high] = extremes(series->values);
+      if (low <= high) ends.insert(ends.end(), {low * chart.factor, high * chart.factor});
+    }
   }
   auto [low, high] = extremes(ends);
   Axis axis{.from = height - kBottom, .to = kTop};
@@ -97,7 +123,50 @@ class Path {
   std::string text_;
 };
 
+// What the script shows under the pointer, one number after the other.
+struct Shown {
+  std::string steps, values, lows, highs;
+
+  void add(const Chart& chart, double step, double value, double low, double high) {
+    const char* space = steps.empty() ? "" : " ";
+    steps += fmt::format("{}{:.12g}", space, step);
+    values += fmt::format("{}{:.4g}", space, value * chart.factor);
+    lows += fmt::format("{}{:.4g}", space, low * chart.factor);
+    highs += fmt::format("{}{:.4g}", space, high * chart.factor);
+  }
+};
+
+std::string group(const Line& line, const Shown& shown, bool has_range, bool has_switch, const std::string& body) {
+  std::string out = fmt::format("<g class=\"line {}\"", line_style(line.style));
+  if (has_switch) out += fmt::format(" data-line=\"{}\"", line.style);
+  out += fmt::format(" data-name=\"{}\" data-steps=\"{}\" data-values=\"{}\"", escape(line.name), shown.steps,
+                     shown.values);
+  if (has_range) out += fmt::format(" data-lows=\"{}\" data-highs=\"{}\"", shown.lows, shown.highs);
+  return out + ">" + body + "</g>\n";
+}
+
+// Means with whiskers.
+std::string draw_means(const Line& line, const Chart& chart, const Axis& x, const Axis& y) {
+  Path course;
+  Shown shown;
+  std::string dots, whiskers;
+  for (size_t i = 0; i < line.series->size(); ++i) {
+    const double place = line.series->steps[i], value = line.series->values[i];
+    const double low = line.low->values[i], high = line.high->values[i];
+    const double at = x.at(place), height = y.at(value * chart.factor);
+    course.to(at, height, false);
+    dots += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"/>", at, height);
+    const double bottom = y.at(low * chart.factor), top = y.at(high * chart.factor);
+    if (high > low)
+      whiskers += fmt::format("M{0:.1f} {1:.1f}h8M{2:.1f} {1:.1f}V{3:.1f}M{0:.1f} {3:.1f}h8", at - 4, bottom, at, top);
+    shown.add(chart, place, value, low, high);
+  }
+  if (!whiskers.empty()) whiskers = "<path class=\"whisker\" d=\"" + whiskers + "\"/>";
+  return group(line, shown, true, false, whiskers + course.drawn("course") + dots);
+}
+
 std::string draw(const Line& line, const Chart& chart, const Axis& x, const Axis& y) {
+  if (line.low != nullptr) return draw_means(line, chart, x, y);
   const Series& series = *line.series;
   const std::vector<double> smooth = line.noisy ? smoothed(series.values, smoothing_reach(series)) : series.values;
   const std::vector<Column> shown = columns(series, smooth, static_cast<int>(x.to - x.from));
@@ -106,7 +175,8 @@ std::string draw(const Line& line, const Chart& chart, const Axis& x, const Axis
   Path raw, course;
   const bool dotted = shown.size() < 2 || x.at(shown.back().last) - x.at(shown.front().last) >=
                                               kDotDistance * static_cast<double>(shown.size() - 1);
-  std::string dots, steps, values, lows, highs;
+  Shown under_pointer;
+  std::string dots;
   for (const Column& c : shown) {
     raw.to(x.at(c.first), height(c.low_first ? c.low : c.high), c.after_gap);
     if (c.last > c.first) raw.to(x.at(c.last), height(c.low_first ? c.high : c.low), false);
@@ -114,19 +184,10 @@ std::string draw(const Line& line, const Chart& chart, const Axis& x, const Axis
     if (dotted) {
       dots += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.6\"/>", x.at(c.last), height(c.smooth));
     }
-    const char* space = steps.empty() ? "" : " ";
-    steps += fmt::format("{}{:.12g}", space, c.last);
-    values += fmt::format("{}{:.4g}", space, c.smooth * chart.factor);
-    lows += fmt::format("{}{:.4g}", space, c.low * chart.factor);
-    highs += fmt::format("{}{:.4g}", space, c.high * chart.factor);
+    under_pointer.add(chart, c.last, c.smooth, c.low, c.high);
   }
-  std::string out =
-      fmt::format("<g class=\"line {}\" data-line=\"{}\" data-name=\"{}\" data-steps=\"{}\" data-values=\"{}\"",
-                  line_style(line.style), line.style, escape(line.name), steps, values);
-  if (line.noisy) out += fmt::format(" data-lows=\"{}\" data-highs=\"{}\"", lows, highs);
-  out += ">";
-  out += line.noisy ? raw.drawn("raw") + course.drawn("course") : raw.drawn("course") + dots;
-  return out + "</g>\n";
+  return group(line, under_pointer, line.noisy, true,
+               line.noisy ? raw.drawn("raw") + course.drawn("course") : raw.drawn("course") + dots);
 }
 
 std::string draw_marks(const Chart& chart, const Axis& x, const Axis& y) {
@@ -153,8 +214,9 @@ std::string legend(const Chart& chart) {
 std::string remarks(const Chart& chart, const Axis& y) {
   std::string out;
   if (y.logarithmic) out += "logarithmic";
-  if (chart.lines[0].noisy)
-    out += (out.empty() ? "" : "; ") + std::string("line: mean over 2 % of the steps, faint: every step");
+  const auto add = [&](const char* remark) { out += (out.empty() ? "" : "; ") + std::string(remark); };
+  if (chart.lines[0].noisy) add("line: mean over 2 % of the steps, faint: every step");
+  if (chart.lines[0].low != nullptr) add("line: mean of the runs, whiskers: lowest and highest");
   return out.empty() ? out : "<small>" + out + "</small>";
 }
 
@@ -192,6 +254,18 @@ std::vector<double> logarithmic_ticks(double low, double high) {
   return out;
 }
 
+bool spread_by_logarithm(const std::vector<double>& places) {
+  if (places.size() < 2 || places.front() <= 0) return false;
+  const auto smallest_gap = [&](const auto& scale) {
+    double gap = 1;
+    for (size_t i = 1; i < places.size(); ++i) {
+      gap = std::min(gap, (scale(places[i]) - scale(places[i - 1])) / (scale(places.back()) - scale(places.front())));
+    }
+    return gap;
+  };
+  return smallest_gap([](double place) { return std::log(place); }) > smallest_gap([](double place) { return place; });
+}
+
 std::string tick_text(double value) {
   const double size = std::abs(value);
   if (size >= 1e15 || (size > 0 && size < 1e-4)) {
@@ -212,15 +286,16 @@ bool has_values(const Series& series) {
 
 std::string to_svg(const Chart& chart) {
   const double width = chart.wide ? 1160 : 570, height = chart.height;
-  const Axis x = step_axis(chart, width), y = value_axis(chart, height);
+  const Axis x = chart.places.empty() ? step_axis(chart, width) : place_axis(chart.places, width);
+  const Axis y = value_axis(chart, height);
   std::string out =
       fmt::format("<figure{}><figcaption><h3>{}</h3>{}{}</figcaption>\n", chart.wide ? " class=\"wide\"" : "",
                   escape(chart.title), remarks(chart, y), legend(chart));
   out += fmt::format(
-      "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\" data-unit=\"{}\" data-x=\"{} {} {} {}\" "
-      "data-y=\"{} {} {} {} {}\">\n",
-      width, height, escape(chart.title), escape(chart.unit), x.from, x.to, x.low, x.high, y.from, y.to, y.low, y.high,
-      y.logarithmic ? 1 : 0);
+      "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\" data-unit=\"{}\" data-of=\"{}\" data-range=\"{}\" "
+      "data-x=\"{} {} {} {} {}\" data-y=\"{} {} {} {} {}\">\n",
+      width, height, escape(chart.title), escape(chart.unit), escape(chart.x), chart.places.empty() ? "raw" : "runs",
+      x.from, x.to, x.low, x.high, x.logarithmic ? 1 : 0, y.from, y.to, y.low, y.high, y.logarithmic ? 1 : 0);
   out += grid(x, y, chart.unit) + "\n" + draw_marks(chart, x, y);
   for (const Line& line : chart.lines) out += draw(line, chart, x, y);
   return out + "<g class=\"pointer\"></g></svg></figure>\n";

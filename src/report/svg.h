@@ -21,6 +21,7 @@ struct Line {
   size_t style = 0;  // see line_style
   const Series* series = nullptr;
   bool noisy = false;  // drawn faint, its smoothed course on top; otherwise as it is, with dots where there is room
+  const Series *low = nullptr, *high = nullptr;  // at the same steps: ends of whiskers
 };
 
 struct Chart {
@@ -31,6 +32,8 @@ struct Chart {
   std::optional<double> low, high;  // of the shown values: where the axis begins or must not go beyond
   bool may_be_logarithmic = false;  // if so, it is where all values are positive and span a factor of 30 or more
   std::vector<double> marks;        // skipped steps, marked on the axis
+  std::string x = "step";           // what the horizontal axis counts
+  std::vector<double> places;       // its ticks, rising, from end to end; empty: round steps from 0
   bool wide = false;                // across the page
   int height = 260;
   bool legend = false;  // names of the lines; the page names them elsewhere otherwise
@@ -47,6 +50,9 @@ std::string to_svg(const Chart& chart);
 std::vector<double> linear_ticks(double low, double high, int count);
 /// Powers of ten from the one below `low` to the one above `high`; with 2 and 5 between where they are few.
 std::vector<double> logarithmic_ticks(double low, double high);
+
+/// Whether places, rising, are spread more evenly by their logarithms.
+bool spread_by_logarithm(const std::vector<double>& places);
 
 /// Short: 0.05, 12.5, 20k, 3M, 1e-5.
 std::string tick_text(double value);

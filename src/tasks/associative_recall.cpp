@@ -26,8 +26,8 @@ void AssociativeRecallConfig::fields(config::Fields& f) {
                           "; make it or vocab smaller"}));
 }
 
-void AssociativeRecall::draw(PhiloxSequence& random, Split split, std::span<int32_t> ids,
-                             std::span<int32_t> targets) const {
+void AssociativeRecall::draw(PhiloxSequence& random, Split split, const Row& row) const {
+  const std::span<int32_t> ids = row.ids, targets = row.targets;
   const PromptVocabulary vocabulary{config_.vocab};
   const uint32_t keys = static_cast<uint32_t>(key_tokens(config_.vocab));
   const int32_t first_value = vocabulary.first_ordinary() + static_cast<int32_t>(keys);

@@ -17,8 +17,8 @@ void InductionHeadsConfig::fields(config::Fields& f) {
             detail::join({"must be below length = ", length, ", got ", num_triggers}));
 }
 
-void InductionHeads::draw(PhiloxSequence& random, Split split, std::span<int32_t> ids,
-                          std::span<int32_t> targets) const {
+void InductionHeads::draw(PhiloxSequence& random, Split split, const Row& row) const {
+  const std::span<int32_t> ids = row.ids, targets = row.targets;
   const PromptVocabulary vocabulary{config_.vocab};
   const size_t length = static_cast<size_t>(config_.length), copied = static_cast<size_t>(config_.copy_length);
   for (size_t t = 0; t < length; ++t) {

@@ -33,7 +33,7 @@ class InductionHeads final : public Task {
   int64_t distance(std::span<const int32_t> ids, int64_t position) const override;
 
  protected:
-  void draw(PhiloxSequence& random, Split split, std::span<int32_t> ids, std::span<int32_t> targets) const override;
+  void draw(PhiloxSequence& random, Split split, const Row& row) const override;
 
  private:
   Config config_;

@@ -5,25 +5,9 @@
 #include <numeric>
 
 #include "kernels/loss.h"
+#include "tasks/distinct_ids.h"
 
 namespace mara::tasks {
-namespace {
-
-/// `count` distinct ids of [first, end), uniformly and in random order. At most half of them are asked for, so drawing
-/// again on a repetition is cheap.
-std::vector<int32_t> distinct_ids(PhiloxSequence& random, int64_t count, int32_t first, int32_t end) {
-  std::vector<bool> taken(static_cast<size_t>(end - first));
-  std::vector<int32_t> ids;
-  while (static_cast<int64_t>(ids.size()) < count) {
-    const uint32_t offset = random.below(static_cast<uint32_t>(end - first));
-    if (taken[offset]) continue;
-    taken[offset] = true;
-    ids.push_back(first + static_cast<int32_t>(offset));
-  }
-  return ids;
-}
-
-}  // namespace
 
 void MqarConfig::fields(config::Fields& f) {
   f.field("vocab", vocab, "V; keys are the lower half of the ids, values the upper", config::between(4, 1 << 24));
@@ -46,7 +30,8 @@ Mqar::Mqar(const Config& config, uint64_t seed) : Task(seed), config_(config) {
   }
 }
 
-void Mqar::draw(PhiloxSequence& random, Split, std::span<int32_t> ids, std::span<int32_t> targets) const {
+void Mqar::draw(PhiloxSequence& random, Split, const Row& row) const {
+  const std::span<int32_t> ids = row.ids, targets = row.targets;
   const int32_t half = static_cast<int32_t>(config_.vocab / 2), vocab = static_cast<int32_t>(config_.vocab);
   const size_t pairs = static_cast<size_t>(config_.num_pairs);
   const std::vector<int32_t> keys = distinct_ids(random, config_.num_pairs, 1, half);

@@ -1,14 +1,14 @@
 #pragma once
-// What associative_recall and induction_heads share: their token ids and which positions are scored.
+// What tasks share that end in their answers: the token ids of two of them, and which positions are scored.
 
 #include <cstdint>
 #include <span>
 
 namespace mara::tasks {
 
-/// A vocabulary of V tokens: 0 is the no-op ".", 1 to V-2 are ordinary tokens, V-1 is the copy prefix "=>". The
-/// published generators sort token texts ("0", "1", "10", "11", ...) to get ids; ordinary tokens are interchangeable,
-/// so that order matters only when exchanging examples with them.
+/// The ids of associative_recall and induction_heads, a vocabulary of V tokens: 0 is the no-op ".", 1 to V-2 are
+/// ordinary tokens, V-1 is the copy prefix "=>". The published generators sort token texts ("0", "1", "10", "11", ...)
+/// to get ids; ordinary tokens are interchangeable, so that order matters only when exchanging examples with them.
 struct PromptVocabulary {
   int64_t size;
 

@@ -1,5 +1,5 @@
 #pragma once
-// Which split an example belongs to: decided by its tokens alone, for every task and seed.
+// Which split an example belongs to: decided by what the model reads alone, for every task and seed.
 
 #include <cstdint>
 #include <span>
@@ -13,5 +13,6 @@ uint64_t hash_tokens(std::span<const int32_t> ids);
 
 /// One eighth of all examples is valid, one eighth test, the rest train.
 Split split_of(std::span<const int32_t> ids);
+Split split_of(const Row& row);
 
 }  // namespace mara::tasks

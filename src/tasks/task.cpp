@@ -15,17 +15,18 @@ std::string to_string(Split split) {
   }
 }
 
-void Task::example(Split split, int64_t index, std::span<int32_t> ids, std::span<int32_t> targets) const {
+void Task::example(Split split, int64_t index, const Row& row) const {
   // The smallest split takes 8 attempts on average; (7/8)^1000 = 1e-58, so the last attempt means it is empty.
   constexpr uint32_t kAttempts = 1000;
   for (uint32_t attempt = 0; attempt < kAttempts; ++attempt) {
     PhiloxSequence random(seed_, Purpose::task, static_cast<uint64_t>(index),
                           3 * attempt + static_cast<uint32_t>(split));
-    draw(random, split, ids, targets);
-    if (split_of(ids) == split) return;
+    draw(random, split, row);
+    if (!splits_are_disjoint() || split_of(row) == split) return;
   }
-  detail::throw_error({"task: none of ", kAttempts, " examples drawn belongs to the ", split,
-                       " split, there are too few different ones; enlarge vocab or length"});
+  detail::throw_error(
+      {"task: none of ", kAttempts, " examples drawn belongs to the ", split,
+       " split, there are too few different ones; enlarge the task, as by vocab or length, or give more images"});
 }
 
 }  // namespace mara::tasks

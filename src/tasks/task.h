@@ -12,28 +12,52 @@
 
 namespace mara::tasks {
 
-/// Examples of different splits are never equal: a hash of the tokens decides which split an example may belong to
-/// (split.h), and drawing is repeated until it fits.
+/// Examples of different splits are never equal (but see Task::splits_are_disjoint): a hash of the tokens decides which
+/// split an example may belong to (split.h), and drawing is repeated until it fits.
 enum class Split : uint8_t { train, valid, test };
 
 std::string to_string(Split split);
 
+/// Where an example is written. What its task does not have is empty.
+struct Row {
+  std::span<int32_t> ids;        // L tokens, or
+  std::span<int32_t> targets;    // what to predict, kernels::kIgnoredTarget where nothing is scored
+  std::span<float> inputs = {};  // L times `features` real numbers
+  std::span<float> values = {};  // what to predict where a target is 0, of tasks that have values
+};
+
 class Task {
  public:
   virtual ~Task() = default;
-  virtual int64_t vocabulary() const = 0;  // token ids are in [0, vocabulary)
+  virtual int64_t vocabulary() const = 0;  // token ids are in [0, vocabulary); 0 where the model reads real numbers
   virtual int64_t length() const = 0;      // tokens the model reads per example, L
-  /// Writes ids[L] and targets[L]; targets[t] is what the model should predict at t, kernels::kIgnoredTarget where
-  /// nothing is scored. In valid and test only the answer is scored.
-  void example(Split split, int64_t index, std::span<int32_t> ids, std::span<int32_t> targets) const;
+  /// Real numbers per position that the model reads instead of a token; 0: tokens.
+  virtual int64_t features() const { return 0; }
+  /// Targets per example: L, one at each position; or 1, of the example as a whole.
+  virtual int64_t targets() const { return length(); }
+  virtual int64_t classes() const { return vocabulary(); }  // targets are in [0, classes)
+  /// Whether what is to be predicted are real numbers, Row::values; all targets are of class 0 then.
+  virtual bool has_values() const { return false; }
+  /// Whether examples are shorter than L and end in padding, id 0.
+  virtual bool padded() const { return false; }
+  /// Writes an example; targets[t] is what the model should predict at t. In valid and test only the answer is scored.
+  void example(Split split, int64_t index, const Row& row) const;
   /// How far the answer is from where it is asked for: `position`, where a key to look up ends, minus the place where
-  /// its last earlier occurrence ends. 0 where there is none. Of positions that are scored in valid and test.
-  virtual int64_t distance(std::span<const int32_t> ids, int64_t position) const = 0;
+  /// its last earlier occurrence ends; where there is no key, minus the place of the answer. 0 where the answer stands
+  /// nowhere. Of positions that are scored in valid and test.
+  virtual int64_t distance(std::span<const int32_t>, int64_t) const { return 0; }
+  /// Of tasks with values: what the best known method predicts for each from the same inputs.
+  virtual void reference(const Row&, std::span<float>) const {}
+  /// False where a split is only another draw: the task is to know what all examples have in common.
+  virtual bool splits_are_disjoint() const { return true; }
+  /// Of files that examples are made of, which the recipe only names; 0: there are none.
+  virtual uint64_t data_hash() const { return 0; }
 
  protected:
   explicit Task(uint64_t seed) : seed_(seed) {}
-  /// One example made of `random` alone. Its tokens must not depend on the split, only what is scored may.
-  virtual void draw(PhiloxSequence& random, Split split, std::span<int32_t> ids, std::span<int32_t> targets) const = 0;
+  /// One example made of `random` alone. Only what is scored should depend on the split, unless the task is defined
+  /// otherwise (fuzzy_recall).
+  virtual void draw(PhiloxSequence& random, Split split, const Row& row) const = 0;
 
  private:
   uint64_t seed_;

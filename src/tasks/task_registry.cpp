@@ -3,9 +3,22 @@
 #include <vector>
 
 #include "config/kinds.h"
+#include "tasks/arithmetic.h"
 #include "tasks/associative_recall.h"
+#include "tasks/compression.h"
+#include "tasks/copy.h"
+#include "tasks/counting.h"
+#include "tasks/fuzzy_recall.h"
+#include "tasks/in_context_functions.h"
+#include "tasks/in_context_recall.h"
 #include "tasks/induction_heads.h"
+#include "tasks/listops.h"
+#include "tasks/majority.h"
+#include "tasks/memorization.h"
 #include "tasks/mqar.h"
+#include "tasks/pixels.h"
+#include "tasks/rows.h"
+#include "tasks/selective_copying.h"
 #include "tasks/task.h"
 
 namespace mara::tasks {
@@ -29,9 +42,21 @@ class OptionsOf final : public TaskConfig::Options {
 using Options = TaskConfig::Options;
 
 constexpr config::Kind<Options> kTasks[] = {
+    config::kind<Options, OptionsOf<Arithmetic, 5000>>("arithmetic"),
     config::kind<Options, OptionsOf<AssociativeRecall, 5000>>("associative_recall"),
+    config::kind<Options, OptionsOf<Compression, 12800>>("compression"),
+    config::kind<Options, OptionsOf<Copy, 5000>>("copy"),
+    config::kind<Options, OptionsOf<Counting, 5000>>("counting"),
+    config::kind<Options, OptionsOf<FuzzyRecall, 12800>>("fuzzy_recall"),
+    config::kind<Options, OptionsOf<InContextFunctions, 0>>("in_context_functions"),
+    config::kind<Options, OptionsOf<InContextRecall, 12800>>("in_context_recall"),
     config::kind<Options, OptionsOf<InductionHeads, 5000>>("induction_heads"),
+    config::kind<Options, OptionsOf<Listops, 96000>>("listops"),
+    config::kind<Options, OptionsOf<Majority, 5000>>("majority"),
+    config::kind<Options, OptionsOf<Memorization, 256>>("memorization"),
     config::kind<Options, OptionsOf<Mqar, 100000>>("mqar"),
+    config::kind<Options, OptionsOf<Pixels, 5000>>("pixels"),
+    config::kind<Options, OptionsOf<SelectiveCopying, 12800>>("selective_copying"),
 };
 
 }  // namespace
@@ -40,8 +65,8 @@ void TaskConfig::fields(config::Fields& f) { config::bind_kind(f, kTasks, kind, 
 
 std::unique_ptr<Task> TaskConfig::make(uint64_t seed) const {
   std::unique_ptr<Task> task = options_->make(seed);
-  std::vector<int32_t> ids(static_cast<size_t>(task->length())), targets(ids.size());
-  for (const Split split : {Split::train, Split::valid, Split::test}) task->example(split, 0, ids, targets);
+  Rows rows(1, sizes_of(*task));
+  for (const Split split : {Split::train, Split::valid, Split::test}) task->example(split, 0, rows[0]);
   return task;
 }
 

@@ -5,6 +5,7 @@
 #include "core/parallel.h"
 #include "data/prefetcher.h"
 #include "tasks/example_order.h"
+#include "tasks/rows.h"
 
 namespace mara::train {
 namespace {
@@ -12,40 +13,38 @@ namespace {
 class TaskSource final : public BatchSource {
  public:
   explicit TaskSource(const Recipe& recipe)
-      : task_(recipe.task->make(recipe.seed())),
+      : BatchSource(recipe.model_setup()),
+        task_(recipe.task->make(recipe.seed())),
         seed_(recipe.seed()),
         examples_(recipe.task->train_examples()),
         batch_(recipe.train.batch),
-        ids_(static_cast<size_t>(batch_ * task_->length())),
-        targets_(ids_.size()) {}
+        rows_(batch_, tasks::sizes_of(*task_)) {}
 
-  int64_t length() const override { return task_->length(); }
   Rows batch(int64_t step) override {
-    const size_t length = static_cast<size_t>(task_->length());
     parallel_chunks(batch_, 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const size_t offset = static_cast<size_t>(i) * length;
-        task_->example(tasks::Split::train, tasks::example_at(seed_, step * batch_ + i, examples_),
-                       std::span(ids_).subspan(offset, length), std::span(targets_).subspan(offset, length));
+        task_->example(tasks::Split::train, tasks::example_at(seed_, step * batch_ + i, examples_), rows_[i]);
       }
     });
-    return {ids_, targets_};
+    return {rows_.ids, rows_.targets, rows_.inputs, rows_.values};
   }
   eval::Examples examples(tasks::Split split, int64_t count) const override {
     return eval::task_examples(*task_, split, count);
   }
+  uint64_t data_hash() const override { return task_->data_hash(); }
 
  private:
   std::unique_ptr<tasks::Task> task_;
   uint64_t seed_;
   int64_t examples_, batch_;
-  std::vector<int32_t> ids_, targets_;
+  tasks::Rows rows_;
 };
 
 class ShardSource final : public BatchSource {
  public:
   explicit ShardSource(const Recipe& recipe)
-      : tokenizer_(data::make_tokenizer(recipe.data->tokenizer)),
+      : BatchSource(recipe.model_setup()),
+        tokenizer_(data::make_tokenizer(recipe.data->tokenizer)),
         stream_(recipe.data->stream(recipe.seed(), recipe.train.batch)),
         valid_(recipe.data->valid, *tokenizer_, data::DataConfig::option_of("valid")),
         prefetcher_([this](int64_t step, std::span<int32_t> ids,
@@ -56,7 +55,6 @@ class ShardSource final : public BatchSource {
     examples(last_split(), 1);
   }
 
-  int64_t length() const override { return stream_.length(); }
   Rows batch(int64_t step) override {
     const data::Prefetcher::Slot& slot = prefetcher_.take(step);
     return {slot.ids, slot.targets};

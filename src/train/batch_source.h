@@ -13,9 +13,13 @@ class BatchSource {
  public:
   virtual ~BatchSource() = default;
 
-  virtual int64_t length() const = 0;  // tokens per example, L
+  explicit BatchSource(const models::ModelSetup& setup) : setup_(setup) {}
+  const models::ModelSetup& setup() const { return setup_; }
+  int64_t length() const { return setup_.length; }  // positions per example, L
+  /// What models::Batch holds, in host memory; empty where the data has none.
   struct Rows {
-    std::span<const int32_t> ids, targets;  // (train.batch, L)
+    std::span<const int32_t> ids, targets;
+    std::span<const float> inputs = {}, values = {};
   };
   /// The batch of a step, a pure function of (recipe, step): the stream of shuffled epochs, cut into batches. In host
   /// memory, valid until the next call.
@@ -26,6 +30,9 @@ class BatchSource {
   virtual tasks::Split last_split() const { return tasks::Split::test; }
   /// Of the training data the recipe only names: a resumed run must find the same. 0: it names none.
   virtual uint64_t data_hash() const { return 0; }
+
+ private:
+  models::ModelSetup setup_;
 };
 
 /// Throws Error for shards that are missing, damaged or of another tokenizer.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "core/staging.h"
 #include "models/model.h"
@@ -21,7 +22,7 @@ class Batches {
  private:
   std::unique_ptr<BatchSource> source_;
   models::Batch device_batch_;
-  Upload ids_, targets_;
+  std::optional<Upload> ids_, targets_, inputs_, values_;  // of the tensors that are there
 };
 
 }  // namespace mara::train

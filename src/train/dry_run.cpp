@@ -15,11 +15,11 @@ DryRun::DryRun(const Recipe& recipe)
       loss_sum_(Tensor::empty({1}, compute_dtype(recipe.precision.compute_dtype()), kMeta)),
       count_(Tensor::empty_like(loss_sum_)) {}
 
-ops::CrossEntropy DryRun::loss(int64_t rows, bool training) {
-  const Tensor ids = Tensor::empty({rows, setup_.length}, Dtype::i32, kMeta);
+ops::Loss DryRun::loss(int64_t rows, bool training) {
+  const models::Batch batch = models::Batch::empty(rows, setup_, kMeta);
   return model_->loss(
-      {ids, ids},
-      {.ids = ids, .training = training, .recompute_blocks = training && recipe_.train.recompute == "block"},
+      batch,
+      {.ids = batch.ids, .training = training, .recompute_blocks = training && recipe_.train.recompute == "block"},
       !training);
 }
 
@@ -29,7 +29,7 @@ int64_t DryRun::micro_step(bool first) {
   const RandomScope scope(random);
   const int64_t rows = recipe_.train.micro_batch_size();
   Tape tape;
-  ops::CrossEntropy sum;
+  ops::Loss sum;
   {
     const Recording recording(tape);
     sum = loss(rows, true);

@@ -27,7 +27,7 @@ class DryRun {
   void evaluate();
 
  private:
-  ops::CrossEntropy loss(int64_t rows, bool training);
+  ops::Loss loss(int64_t rows, bool training);
 
   const Recipe recipe_;
   const models::ModelSetup setup_;

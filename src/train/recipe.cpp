@@ -1,5 +1,7 @@
 #include "train/recipe.h"
 
+#include <algorithm>
+
 #include "core/runtime.h"
 
 namespace mara::train {
@@ -60,27 +62,43 @@ void Recipe::fields(config::Fields& f) {
   f.require(task.has_value() != data.has_value(), task ? "data" : "task",
             task ? "a recipe has either task or data, this one has both" : "missing; a recipe needs task or data");
   f.group("precision", precision, "how numbers are kept");
+  const models::ModelSetup setup = model_setup();
   f.group(
-      "model", [&] { model.fields(f, model_setup()); }, "what learns it");
+      "model", [&] { model.fields(f, setup); }, "what learns it");
   f.group("optim", optim, "how the weights are updated");
   f.group("schedule", schedule, "learning rate over the steps");
   f.group("train", train, "how long and in which portions");
+  f.require(!setup.values || !train.stop_when || train.stop_when->accuracy == 1, "train",
+            "stop_when: this task predicts real numbers, which have no accuracy; give loss instead");
   f.group("eval", eval, "when and on how much the model is judged");
   f.group("checkpoint", checkpoint, "what a stopped run goes on from");
   f.require(checkpoint.best == "none" || checkpoint.every % eval.every == 0, "checkpoint",
             detail::join({"best: needs an evaluation of each checkpoint, so every must be a multiple of eval.every ",
                           eval.every, ", got ", checkpoint.every}));
+  f.require(!setup.values || checkpoint.best != "accuracy", "checkpoint",
+            "best: this task predicts real numbers, which have no accuracy; give loss");
   f.group("log", log, "");
 }
 
 models::ModelSetup Recipe::model_setup() const {
   if (data) {
     const std::unique_ptr<data::Tokenizer> tokenizer = data::make_tokenizer(data->tokenizer);
-    return {.vocabulary = tokenizer->vocabulary(), .length = data->length, .precision = precision};
+    return {.vocabulary = tokenizer->vocabulary(),
+            .length = data->length,
+            .targets = data->length,
+            .classes = tokenizer->vocabulary(),
+            .precision = precision};
   }
   if (!task) return {.precision = precision};  // an error that is reported once the whole recipe is read
   const std::unique_ptr<tasks::Task> made = task->make(seed());
-  return {.vocabulary = made->vocabulary(), .length = made->length(), .precision = precision};
+  return {.vocabulary = made->vocabulary(),
+          .length = made->length(),
+          .features = made->features(),
+          .targets = made->targets(),
+          .classes = made->classes(),
+          .values = made->has_values(),
+          .padded = made->padded(),
+          .precision = precision};
 }
 
 Recipe Recipe::load(const std::string& path, const std::vector<std::string>& overrides) {
@@ -96,6 +114,21 @@ void Recipe::require_device(Device device) const {
   MARA_CHECK(device.type != DeviceType::cuda || precision.compute != "f64",
              "precision.compute: f64 runs on a CPU only, the device is ", to_string(device),
              "; choose f32 or bf16, or --device cpu");
+}
+
+std::vector<Difference> differences(const Recipe& first, const Recipe& second) {
+  std::vector<Difference> all;
+  for (const config::KeyValue& field : config::values(first)) all.push_back({field.key, field.value, "none"});
+  for (const config::KeyValue& field : config::values(second)) {
+    const auto same = std::find_if(all.begin(), all.end(), [&](const Difference& d) { return d.key == field.key; });
+    if (same == all.end()) {
+      all.push_back({field.key, "none", field.value});
+    } else {
+      same->second = field.value;
+    }
+  }
+  std::erase_if(all, [](const Difference& d) { return d.first == d.second; });
+  return all;
 }
 
 }  // namespace mara::train

@@ -86,4 +86,10 @@ struct Recipe {
   int64_t eval_batch() const { return eval.batch > 0 ? eval.batch : train.batch; }
 };
 
+/// A key whose values differ; "none" where a recipe does not have it.
+struct Difference {
+  std::string key, first, second;
+};
+std::vector<Difference> differences(const Recipe& first, const Recipe& second);
+
 }  // namespace mara::train

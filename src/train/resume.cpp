@@ -1,7 +1,6 @@
 #include "train/resume.h"
 
 #include <algorithm>
-#include <map>
 
 #include "core/log.h"
 #include "train/run_folder.h"
@@ -46,18 +45,13 @@ ResumePoint find_resume_point(const std::filesystem::path& run_folder, const std
 void check_same_run(const Recipe& recipe, const checkpoint::Checkpoint& from) {
   Recipe stored;
   config::Document::parse(from.recipe(), from.path().string() + ": recipe").read(stored);
-  std::map<std::string, std::pair<std::string, std::string>> pairs;  // key: value then, value now
-  for (const config::KeyValue& field : config::values(stored)) pairs[field.key] = {field.value, "none"};
-  for (const config::KeyValue& field : config::values(recipe)) {
-    pairs.try_emplace(field.key, "none", "").first->second.second = field.value;
-  }
-  std::vector<std::string> free{"run.name", "eval.", "checkpoint.", "log.", "train.max_skipped", "train.stop_when.",
-                                "train.capture"};
+  std::vector<std::string> free{"run.name",         "eval.",        "checkpoint.", "log.", "train.max_skipped",
+                                "train.stop_when.", "train.capture"};
   if (same_rates(stored, recipe, from.step())) free.insert(free.end(), {"train.steps", "schedule."});
   std::string differing;
-  for (const auto& [key, values] : pairs) {
-    if (values.first == values.second || begins_with(key, free)) continue;
-    differing += "\n  " + key + ": " + values.first + " in the checkpoint, " + values.second + " in the recipe";
+  for (const Difference& d : differences(stored, recipe)) {
+    if (begins_with(d.key, free)) continue;
+    differing += "\n  " + d.key + ": " + d.first + " in the checkpoint, " + d.second + " in the recipe";
   }
   MARA_CHECK(differing.empty(), from.path().string(),
              ": resuming needs the recipe it was made with, these differ:", differing,

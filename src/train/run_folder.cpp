@@ -14,10 +14,22 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char *kRecipe = "recipe.yaml", *kMetrics = "metrics.jsonl";
+constexpr const char *kRecipe = "recipe.yaml", *kMetrics = "metrics.jsonl", *kOutcome = "outcome.json";
 
 // JSON has no infinity and no NaN.
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+// What an evaluation found.
+Json quality(const eval::Evaluation& e) {
+  Json out{{"examples", e.examples}, {"scored", e.scored}, {"loss", number(e.loss)}};
+  if (e.accuracy) out["accuracy"] = *e.accuracy;
+  if (e.reference) out["reference"] = number(*e.reference);
+  if (e.bits_per_byte) {
+    out["bits_per_byte"] = number(*e.bits_per_byte);
+    out["perplexity"] = number(e.perplexity());
+  }
+  return out;
+}
 
 void write_line(std::ofstream& file, const Json& object, const std::filesystem::path& path) {
   file << object.dump() << '\n' << std::flush;
@@ -86,6 +98,35 @@ void RunFolder::check_free(const std::filesystem::path& path, bool force) {
              " exists; choose another with --out, or give --force to move it aside");
 }
 
+void RunFolder::prepare(const std::filesystem::path& path, const std::string& resolved_recipe) {
+  make_folder(path);
+  if (!std::filesystem::exists(path / kRecipe)) write_whole(path / kRecipe, resolved_recipe);
+}
+
+std::optional<Outcome> RunFolder::outcome(const std::filesystem::path& path) {
+  const std::string text = read_whole(path / kOutcome);
+  if (text.empty()) return std::nullopt;
+  try {
+    const Json json = Json::parse(text);
+    const auto real = [&](const char* key) { return json.at(key).is_null() ? NAN : json.at(key).get<double>(); };
+    Outcome out{.steps = json.at("steps"),
+                .skipped = json.at("skipped"),
+                .seconds = json.at("seconds"),
+                .tokens_per_second = real("tokens_per_second"),
+                .stopped_early = json.at("stopped_early")};
+    if (json.contains("examples")) {
+      out.test = {.examples = json.at("examples"), .scored = json.at("scored"), .loss = real("loss")};
+      if (json.contains("accuracy")) out.test->accuracy = json.at("accuracy");
+      if (json.contains("reference")) out.test->reference = real("reference");
+      if (json.contains("bits_per_byte")) out.test->bits_per_byte = real("bits_per_byte");
+    }
+    return out;
+  } catch (const Json::exception& error) {
+    throw Error((path / kOutcome).string() + ": what a run writes at its end is required, got something else (" +
+                error.what() + "); restore it, or move it away for the run to end once more");
+  }
+}
+
 RunFolder::RunFolder(const std::filesystem::path& path, const std::string& resolved_recipe, bool force)
     : RunFolder(make_new(path, force)) {
   start(resolved_recipe);
@@ -102,7 +143,7 @@ RunFolder::RunFolder(const std::filesystem::path& path) : path_(path), lock_(pat
 }
 
 void RunFolder::start(const std::string& resolved_recipe) {
-  if (!std::filesystem::exists(path_ / kRecipe)) write_whole(path_ / kRecipe, resolved_recipe);
+  prepare(path_, resolved_recipe);
   metrics_.open(path_ / kMetrics, std::ios::app);
   MARA_CHECK(metrics_.good(), "run folder: cannot write in ", path_.string(), "; choose another with --out");
 }
@@ -114,8 +155,12 @@ void RunFolder::set_aside(const std::string& resolved_recipe, const ResumePoint&
   int number = 1;
   while (std::filesystem::exists(numbered("metrics", ".jsonl", number)) ||
          std::filesystem::exists(numbered("recipe", ".yaml", number)) ||
+         std::filesystem::exists(numbered("outcome", ".json", number)) ||
          std::filesystem::exists(numbered(kCheckpoints, "", number))) {
     ++number;
+  }
+  if (std::filesystem::exists(path_ / kOutcome)) {
+    std::filesystem::rename(path_ / kOutcome, numbered("outcome", ".json", number));
   }
   if (const auto [kept, beyond] = split_metrics(read_whole(path_ / kMetrics), point.step()); !beyond.empty()) {
     write_whole(numbered("metrics", ".jsonl", number), beyond);
@@ -156,18 +201,25 @@ void RunFolder::write(const StepMetrics& m) {
 }
 
 void RunFolder::write(int64_t step, tasks::Split split, const eval::Evaluation& e) {
-  Json line{{"step", step},       {"split", to_string(split)}, {"examples", e.examples},
-            {"scored", e.scored}, {"loss", number(e.loss)},    {"accuracy", e.accuracy}};
-  if (e.bits_per_byte) {
-    line["bits_per_byte"] = number(*e.bits_per_byte);
-    line["perplexity"] = number(e.perplexity());
-  }
+  Json line{{"step", step}, {"split", to_string(split)}};
+  line.update(quality(e));
   write_line(metrics_, line, path_);
   if (!events_) return;
   const std::string prefix = to_string(split) + std::string("/");
-  std::vector<io::Scalar> scalars{{prefix + "loss", e.loss}, {prefix + "accuracy", e.accuracy}};
+  std::vector<io::Scalar> scalars{{prefix + "loss", e.loss}};
+  if (e.accuracy) scalars.push_back({prefix + "accuracy", *e.accuracy});
   if (e.bits_per_byte) scalars.push_back({prefix + "bits_per_byte", *e.bits_per_byte});
   events_->write(step, scalars);
+}
+
+void RunFolder::write(const Outcome& o) {
+  Json json{{"steps", o.steps},
+            {"skipped", o.skipped},
+            {"seconds", o.seconds},
+            {"tokens_per_second", number(std::round(o.tokens_per_second))},
+            {"stopped_early", o.stopped_early}};
+  if (o.test) json.update(quality(*o.test));
+  write_whole(path_ / kOutcome, json.dump() + "\n");
 }
 
 void RunFolder::write_samples(const std::string& text) { write_whole(path_ / "samples.txt", text); }

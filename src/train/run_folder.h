@@ -1,6 +1,6 @@
 #pragma once
-// What a run leaves behind: runs/<name>/{recipe.yaml, metrics.jsonl, log.txt, checkpoints/, samples.txt}; with
-// log.tensorboard also events.out.tfevents.*.
+// What a run leaves behind: runs/<name>/{recipe.yaml, metrics.jsonl, log.txt, checkpoints/, samples.txt}, at its end
+// outcome.json; with log.tensorboard also events.out.tfevents.*.
 
 #include <cstdint>
 #include <filesystem>
@@ -26,6 +26,17 @@ struct StepMetrics {
   int64_t memory = 0;            // bytes of the step pool at its peak
 };
 
+/// How a run ended.
+struct Outcome {
+  int64_t steps = 0;                     // those before a resume included
+  int64_t skipped = 0;                   // of them
+  double seconds = 0;                    // of training since the start or resume, evaluations on `valid` included
+  double tokens_per_second = 0;          // input tokens, over these seconds
+  bool stopped_early = false;            // train.stop_when was met
+  int signal = 0;                        // SIGINT or SIGTERM ended it; the state is saved
+  std::optional<eval::Evaluation> test;  // for text without a test split: of all of `valid`
+};
+
 /// One process at a time has it.
 class RunFolder {
  public:
@@ -34,8 +45,9 @@ class RunFolder {
   /// Makes the folder and writes the resolved recipe. An existing one is refused, or with `force` moved to
   /// <path>.old-N: nothing is deleted.
   RunFolder(const std::filesystem::path& path, const std::string& resolved_recipe, bool force);
-  /// Goes on with the run in the folder, or makes it. Metrics and checkpoints from beyond the point, and a recipe
-  /// that is not the one given, are moved to metrics.<n>.jsonl, checkpoints.<n>/ and recipe.<n>.yaml.
+  /// Goes on with the run in the folder, or makes it. Metrics and checkpoints from beyond the point, an outcome, and a
+  /// recipe that is not the one given, are moved to metrics.<n>.jsonl, checkpoints.<n>/, outcome.<n>.json and
+  /// recipe.<n>.yaml.
   RunFolder(const std::filesystem::path& path, const std::string& resolved_recipe, const ResumePoint& point);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
@@ -43,6 +55,10 @@ class RunFolder {
 
   /// Throws Error if a RunFolder could not be made there: for before the work that comes first.
   static void check_free(const std::filesystem::path& path, bool force);
+  /// Makes the folder with nothing but the recipe, for a run to come; one that is there is left as it is.
+  static void prepare(const std::filesystem::path& path, const std::string& resolved_recipe);
+  /// How the run in the folder ended; nothing before it did. Throws Error for a damaged file.
+  static std::optional<Outcome> outcome(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
   /// Valid checkpoints of the run so far, by step, when it was resumed.
@@ -52,6 +68,8 @@ class RunFolder {
   /// One JSON object per line, written through at once.
   void write(const StepMetrics& metrics);
   void write(int64_t step, tasks::Split split, const eval::Evaluation& evaluation);
+  /// The run has come to its end; written last.
+  void write(const Outcome& outcome);
   /// What the trained model writes, for the report.
   void write_samples(const std::string& text);
 

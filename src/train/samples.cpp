@@ -20,7 +20,7 @@ std::string sample_texts(const Recipe& recipe, const models::Model& model, const
   std::vector<std::vector<int32_t>> prompts;
   std::vector<int32_t> ids(static_cast<size_t>(held_out.length)), targets(ids.size());
   for (int64_t i = 0; i < count; ++i) {
-    held_out.example(i * held_out.count / count, ids, targets);
+    held_out.example(i * held_out.count / count, {ids, targets});
     prompts.emplace_back(ids.begin(), ids.begin() + prompt);
   }
   const generate::Sampler sampler({.temperature = kTemperature, .seed = recipe.seed()});

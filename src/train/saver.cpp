@@ -17,7 +17,7 @@ Saver::Saver(const Recipe& recipe, const RunFolder& folder, checkpoint::StateFun
 
 void Saver::evaluated(int64_t step, const eval::Evaluation& valid) {
   scored_step_ = step;
-  score_ = {config_.best, config_.best == "loss" ? -valid.loss : valid.accuracy};
+  score_ = {config_.best, config_.best == "loss" ? -valid.loss : valid.accuracy.value_or(0)};
 }
 
 void Saver::step(int64_t step) {

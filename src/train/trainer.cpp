@@ -65,6 +65,7 @@ Outcome Trainer::run(RunFolder& folder) {
     folder.write(position_.step, split, *outcome.test);
     if (recipe_.data) write_samples(folder, split);
   }
+  if (signal == 0) folder.write(outcome);
   return outcome;
 }
 
@@ -208,7 +209,7 @@ void Trainer::micro_step(int64_t micro) {
   const models::Batch batch = batches_.part(micro * size, size);
   const RandomScope random(random_);
   Tape tape;
-  ops::CrossEntropy loss;
+  ops::Loss loss;
   {
     const Recording recording(tape);
     loss = model_->loss(

@@ -15,17 +15,6 @@
 
 namespace mara::train {
 
-/// How a run ended.
-struct Outcome {
-  int64_t steps = 0;                     // those before a resume included
-  int64_t skipped = 0;                   // of them
-  double seconds = 0;                    // of training since the start or resume, evaluations on `valid` included
-  double tokens_per_second = 0;          // input tokens, over these seconds
-  bool stopped_early = false;            // train.stop_when was met
-  int signal = 0;                        // SIGINT or SIGTERM ended it; the state is saved
-  std::optional<eval::Evaluation> test;  // for text without a test split: of all of `valid`
-};
-
 /// How far a run has come.
 struct Position {
   int64_t step = 0;  // steps done

@@ -138,6 +138,8 @@ NameMap::NameMap(const std::string& which, models::Model& model) : which_(which)
 
 // Published with Hyena Hierarchy (2302.10866) and H3 (2212.14052); both repositories build models of the same blocks.
 void NameMap::add_published(models::Model& model, bool hyena_too) {
+  MARA_CHECK(model.vocabulary() > 0, "--names ", which_,
+             ": its layout is one of language models, this is a model of another kind; use our own names");
   // There, rotary positions turn entry i together with i + half; here with its neighbour.
   MARA_CHECK(
       !model.turns_positions(), "--names ", which_,
@@ -159,15 +161,17 @@ void NameMap::add_published(models::Model& model, bool hyena_too) {
   add(block + "mlp.in.*", {layer + "mlp.fc1.*"});
   add(block + "mlp.out.*", {layer + "mlp.fc2.*"});
 
-  const std::string mixer = block + "mixer.", their_mixer = layer + "mixer.";
-  if (!has_parameter(model, mixer + "short_weight")) {
-    add(mixer + "in_proj.*", {their_mixer + "Wqkv.*"});
-    add(mixer + "out_proj.*", {their_mixer + "out_proj.*"});
-    return;
+  // The first rule that fits counts: attention layers of a hybrid model come before the others' in_proj.
+  for (int64_t i = 0; has_parameter(model, "blocks." + std::to_string(i) + ".norm1.gain"); ++i) {
+    const std::string mixer = ".mixer.", number = std::to_string(i), attention = "blocks." + number + mixer;
+    if (has_parameter(model, attention + "short_weight")) continue;
+    add(attention + "in_proj.*", {"backbone.layers." + number + mixer + "Wqkv.*"});
   }
+  const std::string mixer = block + "mixer.", their_mixer = layer + "mixer.";
+  add(mixer + "out_proj.*", {their_mixer + "out_proj.*"});
+  if (!has_parameter(model, mixer + "short_weight")) return;
   MARA_CHECK(hyena_too, "--names ", which_, ": this layout has no Hyena layers; use --names safari");
   add(mixer + "in_proj.*", {their_mixer + "in_proj.*"});
-  add(mixer + "out_proj.*", {their_mixer + "out_proj.*"});
   add(mixer + "short_weight", {their_mixer + "short_filter.weight [a, 1, b]"});
   add(mixer + "short_bias", {their_mixer + "short_filter.bias"});
   add(mixer + "skip", {their_mixer + "filter_fn.bias"});

@@ -21,7 +21,7 @@ const std::set<std::string> kAllKernels = {
 // the same random inputs.
 const std::set<std::string> kNotInRecipes = {
     "softmax_forward", "softmax_backward",  // ops for composed forms
-    "select",                               // an op for masks
+    "ssm_scan",                             // generating
 };
 
 std::set<std::string> names(const Calls& calls) {

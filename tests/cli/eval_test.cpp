@@ -71,6 +71,7 @@ TEST_F(Eval, SaysOfATaskWhatTrainingSaid) {
   EXPECT_EQ(run({"eval", "run/checkpoints/step_00000005.h5", "--set", "eval.batch=3"}), 0) << output();
   EXPECT_NE(printed().find("mqar, test, --set eval.batch=3\n"), std::string::npos);
   EXPECT_NE(printed().find("accuracy"), std::string::npos);
+  EXPECT_NE(printed().find("% of the examples right throughout"), std::string::npos) << printed();
   EXPECT_NE(printed().find("\nposition "), std::string::npos) << printed();
   EXPECT_NE(printed().find("\ndistance "), std::string::npos) << printed();
 }

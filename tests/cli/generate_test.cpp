@@ -95,7 +95,7 @@ TEST_F(Generate, WrongUseIsTwoAndPrintsNothing) {
       {{"run", "--prompt", "a", "--prompt-file", "empty.txt"}, {"empty.txt: is empty"}},
       {{"run", "--prompt-file", "absent.txt"}, {"absent.txt", "cannot be read"}},
       {{"run", "--prompt-file", "shards"}, {"shards", "cannot be read"}},
-      {{"run", "--prompt-file", "long.txt"}, {"long.txt", "33 tokens", "trained with 32"}},
+      {{"run", "--prompt-file", "long.txt"}, {"long.txt", "33 tokens", "reads at most 32"}},
       {{"run", "--prompt-file", "huge.txt"}, {"huge.txt", "at most"}},
       {{"run", "--prompt", "a", "--max-tokens", "33"}, {"at most 32 new tokens", "got 33"}},
       {{"run", "--prompt", "a", "--max-tokens", "0"}, {"--max-tokens"}},
@@ -125,6 +125,25 @@ TEST_F(Generate, NeedsACausalModel) {
   EXPECT_EQ(run({"generate", "run", "--prompt", "1 2"}), 2);
   expect_output({"hyena: generating needs a causal model", "in block 0: hyena"});
   EXPECT_EQ(output().rfind("error: ", 0), 0u) << output();  // nothing before it
+}
+
+// Models that write no tokens: each command says so, or does what it can.
+TEST_F(Generate, OtherKindsOfModelsAreRefused) {
+  train_task("listops");
+  EXPECT_EQ(run({"generate", "run", "--prompt", "13 4 5"}), 2);
+  expect_output({"run/checkpoints/step_00000002.h5", "cannot go on token by token"});
+  std::ofstream(folder_ / "tokens.txt") << "13 4 5\n";
+  EXPECT_EQ(run({"logits", "run", "--tokens", "tokens.txt", "--to", "logits.safetensors"}), 2);
+  expect_output({"does not predict a token at every position; use a language_model"});
+  EXPECT_EQ(run({"export", "run", "--to", "weights.safetensors"}), 0) << output();
+  EXPECT_EQ(run({"export", "run", "--to", "weights.h5", "--names", "safari"}), 2);
+  expect_output({"--names safari: its layout is one of language models, this is a model of another kind"});
+}
+
+TEST_F(Generate, ModelsOfRealNumbersAreRefused) {
+  train_task("pixels");
+  EXPECT_EQ(run({"generate", "run", "--prompt", "1 2"}), 2);
+  expect_output({"step_00000002.h5: generating: this model reads real numbers, not tokens, and writes none"});
 }
 
 }  // namespace

@@ -20,6 +20,12 @@ TEST_F(Program, Trains) {
   EXPECT_EQ(Recipe::load((folder_ / "runs/four/recipe.yaml").string()).train.steps, 4);
 }
 
+TEST_F(Program, ClaimsNoNewExamplesWhereSplitsShareTheirSecret) {
+  const std::string recipe = std::string(MARA_SOURCE_DIR) + "/recipes/memorization/hyena.yaml";
+  EXPECT_EQ(run({"train", recipe, "--set", "train.steps=1", "--set", "eval.test_examples=9"}), 0);
+  expect_output({" on 9 more examples (loss "});
+}
+
 TEST_F(Program, KeepsAnExistingRun) {
   const std::vector<std::string> train = {"train", kHyena, "--out", "run", "--set", "train.steps=2"};
   EXPECT_EQ(run(train), 0);
@@ -54,7 +60,7 @@ TEST_F(Program, Reports) {
 
   for (const std::vector<std::string>& wrong : {std::vector<std::string>{"report"},
                                                 {"report", "absent"},
-                                                {"report", "."},
+                                                {"report", "run/checkpoints"},
                                                 {"report", "run", "absent", "--force"},
                                                 {"report", "run/recipe.yaml"},
                                                 {"report", "run", "--out", "none/a.html"},
@@ -133,7 +139,7 @@ TEST_F(Program, HelpAndVersion) {
   EXPECT_EQ(run({"--help"}), 0);
   expect_output({"train", "describe", "Exit codes"});
   EXPECT_EQ(run({"train", "--help"}), 0);
-  expect_output({"--set", "--out", "--device", "--threads", "--force"});
+  expect_output({"--set", "--sweep", "--jobs", "--out", "--device", "--threads", "--force"});
   EXPECT_EQ(run({"describe", "--help"}), 0);
   expect_output({"--set", "--options"});
 }

@@ -13,7 +13,7 @@ namespace {
 
 /// Knows the answers but for every third scored position it sees; each costs 0.5 nats.
 struct Oracle : models::Model {
-  ops::CrossEntropy loss(const models::Batch& batch, const nn::Context& context, bool predictions) override {
+  ops::Loss loss(const models::Batch& batch, const nn::Context& context, bool predictions) override {
     EXPECT_TRUE(predictions);
     EXPECT_FALSE(context.training);
     EXPECT_EQ(Recording::current(), nullptr);
@@ -44,10 +44,23 @@ TEST(Evaluate, CountsScoredPositions) {
   const Evaluation e = evaluate(oracle, task_examples(*task, tasks::Split::valid, 10), 4, kCpu);
   EXPECT_EQ(e.examples, 10);
   EXPECT_EQ(e.scored, 30);
-  EXPECT_DOUBLE_EQ(e.accuracy, 20.0 / 30);
+  EXPECT_DOUBLE_EQ(e.accuracy.value(), 20.0 / 30);
+  EXPECT_EQ(e.exact, 0);  // of every example one of three is wrong
   EXPECT_DOUBLE_EQ(e.loss, 0.5);
   ASSERT_EQ(oracle.batches_.size(), 3u);  // 4 + 4 + 2
   EXPECT_EQ(oracle.batches_.back().size(), 2u * 16);
+}
+
+TEST(Evaluate, CountsExamplesThatAreRightThroughout) {
+  const auto exact = [](const char* options, int64_t count) {
+    tasks::TaskConfig config;
+    config::Document::parse(options, "task.yaml").read(config);
+    const std::unique_ptr<tasks::Task> task = config.make(1);
+    Oracle oracle;
+    return evaluate(oracle, task_examples(*task, tasks::Split::valid, count), 4, kCpu).exact;
+  };
+  EXPECT_DOUBLE_EQ(exact("{kind: majority}", 10), 7.0 / 10);  // an answer each, numbers 3, 6 and 9 are wrong
+  EXPECT_DOUBLE_EQ(exact("{kind: copy, vocab: 4, length: 2}", 9), 3.0 / 9);  // two each: 3, 6, 9, 12, 15 and 18
 }
 
 TEST(Evaluate, TakesTheFirstExamplesOfTheSplit) {
@@ -56,7 +69,7 @@ TEST(Evaluate, TakesTheFirstExamplesOfTheSplit) {
     Oracle oracle;
     evaluate(oracle, task_examples(*task, split, 5), 5, kCpu);
     std::vector<int32_t> expected(5 * 16), targets(16);
-    for (int64_t i = 0; i < 5; ++i) task->example(split, i, std::span(expected).subspan(i * 16, 16), targets);
+    for (int64_t i = 0; i < 5; ++i) task->example(split, i, {std::span(expected).subspan(i * 16, 16), targets});
     EXPECT_EQ(oracle.batches_.at(0), expected);
   }
 }
@@ -99,7 +112,7 @@ TEST(Evaluate, BreakdownAddsUp) {
   Groups positions, distances;
   std::vector<int32_t> ids(16), targets(16);
   for (int64_t i = 0; i < 40; ++i) {
-    task->example(tasks::Split::test, i, ids, targets);
+    task->example(tasks::Split::test, i, {ids, targets});
     for (int64_t t = 0; t < 16; ++t) {
       if (targets[static_cast<size_t>(t)] == kernels::kIgnoredTarget) continue;
       ++positions[t].scored;
@@ -122,6 +135,47 @@ TEST(Evaluate, NothingScoredIsNotADivisionByZero) {
   EXPECT_EQ(e.scored, 0);
   EXPECT_EQ(e.accuracy, 0);
   EXPECT_EQ(e.loss, 0);
+}
+
+/// Predicts 0 for every value.
+struct Zero : models::Model {
+  ops::Loss loss(const models::Batch& batch, const nn::Context&, bool) override {
+    EXPECT_FALSE(batch.ids.defined());
+    EXPECT_EQ(batch.inputs.shape(), (Shape{batch.targets.size(0), 13, 3}));
+    const Shape flat{batch.targets.numel()};
+    return ops::squared_error(Tensor::from(std::vector<double>(static_cast<size_t>(flat[0])), flat, Dtype::f32, kCpu),
+                              batch.values.reshape(flat), batch.targets.reshape(flat));
+  }
+};
+
+TEST(Evaluate, ValuesAgainstTheReference) {
+  const std::unique_ptr<tasks::Task> task = train::test_recipe("in_context_functions").task->make(1);
+  Zero model;
+  Breakdown breakdown;
+  const Evaluation e = evaluate(model, task_examples(*task, tasks::Split::test, 400), 30, kCpu, &breakdown);
+  EXPECT_EQ(e.scored, 400 * 7);
+  EXPECT_NEAR(e.loss, 1, 0.15);
+  EXPECT_FALSE(e.accuracy.has_value());
+  ASSERT_TRUE(e.reference.has_value());
+  EXPECT_NEAR(*e.reference, (1 + 0.5) / 7, 0.05);  // two dimensions: at x_0 1, at x_1 1/2, then nothing
+  EXPECT_EQ(quality_text({.loss = 0.5, .reference = 0.25}), "squared error 0.5000, 0.2500 is possible");
+  EXPECT_TRUE(breakdown.values);
+  EXPECT_EQ(breakdown.by_position.size(), 7u);
+  EXPECT_TRUE(breakdown.by_distance.empty());
+  EXPECT_NEAR(breakdown.by_position.at(0).reference(), breakdown.by_position.at(0).loss(), 1e-5);
+  EXPECT_LT(breakdown.by_position.at(12).reference(), 1e-5);
+  EXPECT_GT(breakdown.by_position.at(12).loss(), 0.5);
+}
+
+TEST(Evaluate, OneClassPerExample) {
+  const std::unique_ptr<tasks::Task> task = train::test_recipe("listops").task->make(1);
+  Oracle oracle;
+  const Examples examples = task_examples(*task, tasks::Split::valid, 9);
+  EXPECT_FALSE(examples.distance);
+  const Evaluation e = evaluate(oracle, examples, 4, kCpu);
+  EXPECT_EQ(e.scored, 9);
+  EXPECT_DOUBLE_EQ(e.accuracy.value(), 6.0 / 9);
+  EXPECT_EQ(oracle.batches_[0].size(), 4u * 16);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace {
 
 /// A model that loses `id` / 100 nats on target `id` and takes note of what it was asked to predict, from how much.
 struct Note : models::Model {
-  ops::CrossEntropy loss(const models::Batch& batch, const nn::Context&, bool) override {
+  ops::Loss loss(const models::Batch& batch, const nn::Context&, bool) override {
     const std::vector<int32_t> ids = batch.ids.to_host_i32(), targets = batch.targets.to_host_i32();
     std::vector<double> losses(targets.size());
     const int64_t length = batch.ids.size(1);

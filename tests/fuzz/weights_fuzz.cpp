@@ -53,7 +53,7 @@ struct Named : models::Model {
     for (const char* name : {"head", "table"}) param(name, {4, 3}, nn::Init::zeros());
     for (const char* name : {"layer0", "layer12"}) param(name, {2}, nn::Init::zeros());
   }
-  ops::CrossEntropy loss(const models::Batch&, const nn::Context&, bool) override { return {}; }
+  ops::Loss loss(const models::Batch&, const nn::Context&, bool) override { return {}; }
   Tensor logits(const Tensor&, const nn::Context&) override { return {}; }
   int64_t vocabulary() const override { return 4; }
   std::string tied() const override { return "alias=table"; }

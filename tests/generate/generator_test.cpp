@@ -64,7 +64,7 @@ TEST(Generator, DrawsDoNotDependOnOtherRows) {
 /// Notes how many tokens it is given at once, each row's next token being the one after its last.
 class Counting final : public models::Model {
  public:
-  ops::CrossEntropy loss(const models::Batch&, const nn::Context&, bool) override { return {}; }
+  ops::Loss loss(const models::Batch&, const nn::Context&, bool) override { return {}; }
   Tensor logits(const Tensor&, const nn::Context&) override { return {}; }
   int64_t vocabulary() const override { return kVocabulary; }
   models::Generation start(int64_t, int64_t) const override { return {}; }

@@ -163,16 +163,7 @@ TEST(LanguageModel, EachDropoutDrawsInTrainingOnly) {
 TEST(LanguageModel, Gradient) {
   for (const bool hyena : {true, false}) {
     ModelUnderTest m(both("init_std: 0.3, positions: learned, ", hyena), Dtype::f64);
-    nn::assign_waves(*m.arena, 0.5);
-    std::vector<double> gradients = m.gradients({});
-    gradients.pop_back();
-    const std::vector<double> before = m.arena->master().to_host();
-    const auto loss = [&](const std::vector<double>& values) {
-      std::copy(values.begin(), values.end(), m.arena->master().view().ptr<double>());
-      const NoGrad no_grad;
-      return m.model->loss(m.batch, {}, false).sum.item();
-    };
-    nn::expect_parameter_gradient(loss, before, gradients, hyena ? "hyena" : "attention");
+    m.check_gradient(hyena ? "hyena" : "attention");
   }
 }
 

@@ -8,18 +8,26 @@
 namespace mara::models {
 
 struct ModelUnderTest {
-  /// `options` is the inside of the recipe's `model:` mapping.
-  explicit ModelUnderTest(const std::string& options, Dtype dtype = Dtype::f32, Device device = kCpu,
-                          int64_t vocabulary = 13, int64_t length = 8)
-      : setup{.vocabulary = vocabulary, .length = length, .precision = {.compute = to_string(dtype)}} {
+  /// Of any kind, without a batch. `options` is the inside of the recipe's `model:` mapping.
+  ModelUnderTest(const ModelSetup& model_setup, const std::string& options, Device device = kCpu) : setup(model_setup) {
     struct Mapping {
       ModelConfig config;
       const ModelSetup& setup;
       void fields(config::Fields& f) { config.fields(f, setup); }
     } mapping{{}, setup};
-    config::Document::parse("{kind: language_model, " + options + "}", "model.yaml").read(mapping);
+    config::Document::parse("{" + options + "}", "model.yaml").read(mapping);
     model = mapping.config.options->make(setup);
-    arena.emplace(*model, device, dtype, 1);
+    arena.emplace(*model, device, setup.precision.compute_dtype(), 1);
+  }
+  /// `options` without the kind.
+  explicit ModelUnderTest(const std::string& options, Dtype dtype = Dtype::f32, Device device = kCpu,
+                          int64_t vocabulary = 13, int64_t length = 8)
+      : ModelUnderTest({.vocabulary = vocabulary,
+                        .length = length,
+                        .targets = length,
+                        .classes = vocabulary,
+                        .precision = {.compute = to_string(dtype)}},
+                       "kind: language_model, " + options, device) {
     std::vector<int32_t> tokens(static_cast<size_t>(3 * length));
     for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>((5 * i + i * i) % vocabulary);
     std::vector<int32_t> next(tokens.begin() + 1, tokens.end());
@@ -35,7 +43,7 @@ struct ModelUnderTest {
   std::vector<double> logits() const { return logits(batch.ids.to_host_i32()); }
   double mean_loss() const {
     const NoGrad no_grad;
-    const ops::CrossEntropy loss = model->loss(batch, {.ids = batch.ids}, false);
+    const ops::Loss loss = model->loss(batch, {.ids = batch.ids}, false);
     return loss.sum.item() / loss.count.item();
   }
   /// Loss and every gradient.
@@ -47,7 +55,7 @@ struct ModelUnderTest {
     const RandomScope random_scope(random);
     arena->begin_step();
     Tape tape;
-    ops::CrossEntropy loss;
+    ops::Loss loss;
     {
       const Recording recording(tape);
       loss = model->loss(batch, context, false);
@@ -60,11 +68,40 @@ struct ModelUnderTest {
     return out;
   }
 
+  /// Of every target.
+  std::vector<double> model_losses() const {
+    const NoGrad no_grad;
+    return model->loss(batch, {.ids = batch.ids}, false).token_loss.to_host();
+  }
+  /// The gradient, through every layer, against central differences.
+  void check_gradient(const std::string& what) {
+    nn::assign_waves(*arena, 0.5);
+    std::vector<double> gradient = gradients({});
+    gradient.pop_back();
+    const std::vector<double> before = arena->master().to_host();
+    const auto loss = [&](const std::vector<double>& values) {
+      std::copy(values.begin(), values.end(), arena->master().view().ptr<double>());
+      const NoGrad no_grad;
+      return model->loss(batch, {}, false).sum.item();
+    };
+    nn::expect_parameter_gradient(loss, before, gradient, what);
+  }
+
   ModelSetup setup;
   std::unique_ptr<Model> model;
   std::optional<nn::ParameterArena> arena;
   Batch batch;
 };
+
+/// What the recipe reader says of a model's options.
+inline std::string error_of(const ModelSetup& setup, const std::string& options) {
+  try {
+    ModelUnderTest(setup, options);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
 
 inline const std::string kAttention = "mixer: {kind: attention, heads: 2}";
 inline const std::string kHyena = "mixer: {kind: hyena, filter: {width: 8, frequency: 3}}";

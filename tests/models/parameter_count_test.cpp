@@ -13,7 +13,7 @@ int64_t count(const std::string& options, int64_t vocabulary, int64_t length) {
     ModelConfig config;
     ModelSetup setup;
     void fields(config::Fields& f) { config.fields(f, setup); }
-  } mapping{{}, {.vocabulary = vocabulary, .length = length}};
+  } mapping{{}, {.vocabulary = vocabulary, .length = length, .targets = length}};
   config::Document::parse("{kind: language_model, " + options + "}", "model.yaml").read(mapping);
   const std::unique_ptr<Model> model = mapping.config.options->make(mapping.setup);
   return nn::ParameterArena(*model, kMeta, Dtype::f32, 1).parameter_count();
@@ -32,6 +32,19 @@ TEST(ParameterCount, SSM_9_6_recall_131k) {
       count("width: 64, blocks: 2, mixer: {kind: hyena, filter: {width: 64, features: 5, frequency: 10}}", 30, 131074),
       129'408);
 }
+
+TEST(ParameterCount, SSM_7_1_h3_hybrids) {
+  const auto hybrid = [](int64_t width, int64_t blocks, const std::string& layers) {
+    return count("width: " + std::to_string(width) + ", blocks: " + std::to_string(blocks) +
+                     ", vocab_multiple: 8, attention_layers: " + layers + ", attention: {heads: 16}, mixer: {kind: h3}",
+                 50257, 2048);
+  };
+  EXPECT_EQ(hybrid(768, 12, "[1, 8]"), 126'139'392);
+  EXPECT_EQ(hybrid(1024, 24, "[1, 13]"), 361'058'304);
+  EXPECT_EQ(hybrid(2048, 24, "[1, 13]"), 1'326'096'384);
+}
+
+TEST(ParameterCount, SSM_16_h3_recall) { EXPECT_EQ(count("width: 32, blocks: 2, mixer: {kind: h3}", 20, 42), 46'784); }
 
 TEST(ParameterCount, HyenaByHand) {
   // Block: projections, short convolution, filter, skip, MLP with F = 2 D, 2 norms. Model: table, head, last norm.

@@ -21,6 +21,9 @@ INSTANTIATE_TEST_SUITE_P(
                              "features_lr_scale: 1, decay_lr_scale: 1}",
                   .generates = false},
         MixerCase{"kind: hyena, short_taps: 1, activation: silu, " + kFilter + "normalize: true, inner_layers: 0}"},
+        MixerCase{"kind: hyena, order: 3, heads: 2, " + kFilter + "init: framework}"},
+        MixerCase{"kind: hyena, heads: 3, mix_heads: true, skip: false, " + kFilter + "init: framework}"},
+        MixerCase{"kind: hyena, order: 3, heads: 6, mix_heads: true, activation: silu, " + kFilter + "}", false},
         MixerCase{"kind: hyena, order: 3, activation: relu, " + kFilter + "slow_decay: 3}", false},
         MixerCase{
             .options = "kind: hyena, blocks: 2, " + kFilter + "features_lr_scale: 0.5}", .causal = false, .length = 14},
@@ -107,6 +110,48 @@ TEST(Hyena, Monarch_20_8_mixer_without_residual) {
             1e-9);
 }
 
+// A filter that is one tap c at lag 0 adds to the skip D: order 2 is (c + D) x_0 x_1 v.
+TEST(Hyena, OneTapIsAProduct) {
+  const std::vector<double> y = core({kX0, kX1, kV}, {{2, 0, 0, 0, -.5}});
+  for (size_t t = 0; t < 4; ++t) EXPECT_NEAR(y[t], 1.5 * kX0[t] * kX1[t] * kV[t], 1e-12);
+}
+
+// With heads that have filters of their own, alike, a model does what one with tied heads does.
+TEST(Hyena, HeadsShareFilters) {
+  const std::string rest = "order: 3, filter: {width: 4, frequency: 2, modulate: false}";
+  const MixerUnderTest tied({.options = "kind: hyena, heads: 3, " + rest}, Dtype::f64);
+  const MixerUnderTest apart({.options = "kind: hyena, " + rest}, Dtype::f64);
+  const auto repeated = [&](const std::string& name) {  // 4 rows of one head's 2 channels -> 12
+    const std::vector<double> rows = parameter(*tied.mixer, name).value().to_host();
+    std::vector<double> out;
+    for (int head = 0; head < 3; ++head) out.insert(out.end(), rows.begin(), rows.end());
+    assign(*apart.mixer, name, out);
+  };
+  for (const std::string& name : names(*tied.mixer)) {
+    if (name == "skip" || name == "filter.forward.output.weight") continue;
+    assign(*apart.mixer, name, parameter(*tied.mixer, name).value().to_host());
+  }
+  EXPECT_GT(relative_error(tied.forward(tied.x).to_host(), apart.forward(apart.x).to_host()), 0.01);  // control
+  repeated("skip");
+  repeated("filter.forward.output.weight");
+  EXPECT_LT(relative_error(tied.forward(tied.x).to_host(), apart.forward(apart.x).to_host()), 1e-12);
+}
+
+TEST(Hyena, MixedHeads) {
+  const std::string rest = "heads: 2, filter: {width: 4, frequency: 2}";
+  const MixerUnderTest plain({.options = "kind: hyena, " + rest}, Dtype::f64);
+  const MixerUnderTest mixed({.options = "kind: hyena, mix_heads: true, " + rest}, Dtype::f64);
+  for (const std::string& name : names(*plain.mixer)) {
+    assign(*mixed.mixer, name, parameter(*plain.mixer, name).value().to_host());
+  }
+  const std::vector<double> y = plain.forward(plain.x).to_host();
+  assign(*mixed.mixer, "head_mixing", {1, 0, 0, 1});
+  EXPECT_LT(relative_error(mixed.forward(mixed.x).to_host(), y), 1e-12);
+  // Both heads replaced by their sum: rows of the output matrix for one head see what those of the other see.
+  assign(*mixed.mixer, "head_mixing", {1, 1, 1, 1});
+  EXPECT_GT(relative_error(mixed.forward(mixed.x).to_host(), y), 0.01);
+}
+
 // Blocks are mixed on their own but for the short convolution, which reaches back short_taps - 1 positions.
 TEST(Hyena, BlocksAreApart) {
   const auto reach = [](int64_t blocks) {
@@ -146,6 +191,8 @@ TEST(Hyena, RefusesLengths) {
   EXPECT_THROW(m.forward(Tensor::from(wave(90, 0), {1, 15, 6}, Dtype::f32, kCpu)), Error);  // too long
   EXPECT_THROW(MixerUnderTest({.options = "kind: hyena, blocks: 5"}, Dtype::f32), Error);
   EXPECT_THROW(MixerUnderTest({.options = "kind: hyena, order: 1"}, Dtype::f32), Error);
+  EXPECT_THROW(MixerUnderTest({.options = "kind: hyena, heads: 4"}, Dtype::f32), Error);  // width 6
+  EXPECT_THROW(MixerUnderTest({.options = "kind: hyena, mix_heads: true"}, Dtype::f32), Error);
 }
 
 }  // namespace

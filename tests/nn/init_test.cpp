@@ -57,6 +57,14 @@ TEST(Init, ConstantsAndTables) {
             (std::vector<double>{0, 0.5, 1, 1.5, 2}));
 }
 
+TEST(Init, Times) {
+  const auto ramp = [](int64_t i) { return 0.5 * static_cast<double>(i); };
+  std::vector<double> expected = drawn(Init::normal(2), 7);
+  for (size_t i = 0; i < expected.size(); ++i) expected[i] *= 0.5 * static_cast<double>(i);
+  EXPECT_EQ(drawn(Init::normal(2).times(ramp), 7), expected);
+  EXPECT_EQ(drawn(Init::ones().times(ramp), 3), (std::vector<double>{0, 0.5, 1}));
+}
+
 TEST(Init, IsAFunctionOfSeedNameAndElement) {
   for (const Init& init : {Init::normal(1), Init::uniform(1)}) {
     const std::vector<double> values = drawn(init, 101);

@@ -20,7 +20,8 @@ struct MixerCase {
   bool causal = true;
   double rotary_base = 0;
   int64_t width = 6, length = 12;
-  bool generates = true;  // of causal mixers; others never do
+  bool generates = true;        // of causal mixers; others never do
+  bool constant_state = false;  // goes on beyond the positions that were asked for
 };
 inline std::ostream& operator<<(std::ostream& out, const MixerCase& c) {
   return out << c.options << (c.causal ? "" : ", bidirectional");
@@ -258,7 +259,29 @@ inline void check_generation(const MixerCase& c) {
   EXPECT_EQ(m.mixer->step(token(2), *copy).to_host(), next);  // neither the original nor another copy disturbed it
   const std::vector<double> last = m.mixer->step(token(3), *copy).to_host();
   EXPECT_NE(m.mixer->step(token(3), *other).to_host(), last);  // control: the past matters
-  EXPECT_THROW(m.mixer->step(token(5), *copy), Error);         // four positions were asked for
+  if (c.constant_state) {
+    EXPECT_NO_THROW(m.mixer->step(token(5), *copy));
+  } else {
+    EXPECT_THROW(m.mixer->step(token(5), *copy), Error);  // four positions were asked for
+  }
+}
+
+/// Memory that does not grow while a mixer of constant state goes on.
+inline void check_constant_state(const MixerCase& c) {
+  const MixerUnderTest m(c, Dtype::f32);
+  Pool pool(kCpu);
+  const PoolScope scope(pool);
+  const NoGrad no_grad;
+  const std::unique_ptr<MixerState> state = m.mixer->start(2, 1000);
+  const Tensor x = Tensor::from(wave(2 * c.width, 0.3), {2, c.width}, Dtype::f32, kCpu);
+  m.mixer->step(x, *state);
+  m.mixer->step(x, *state);
+  const int64_t live = pool.live_bytes(), peak = pool.peak_bytes();
+  for (int i = 0; i < 200; ++i) m.mixer->step(x, *state);
+  EXPECT_EQ(pool.live_bytes(), live);
+  EXPECT_EQ(pool.peak_bytes(), peak);
+  m.mixer->prefill(m.x, *state);
+  EXPECT_GT(pool.peak_bytes(), peak);  // control: the pool counts
 }
 
 inline void check_mixer(const MixerCase& c) {
@@ -268,6 +291,7 @@ inline void check_mixer(const MixerCase& c) {
   check_recompute(c);
   check_precision(c);
   check_generation(c);
+  if (c.constant_state) check_constant_state(c);
 }
 
 }  // namespace mara::nn

@@ -85,6 +85,15 @@ TEST_P(FftConvOps, MatchF64) {
   check_precision(cases(ops::fft_conv), device());
   check_precision(tied(), device());
 }
+// Layers count lags of their reverse filter from -1.
+TEST_P(FftConvOps, SSM_G10_shifted_by_one) {
+  const auto row = [&](const Values& values) { return Tensor::from(values, {1, 4}, Dtype::f32, device()); };
+  const Tensor reverse = ops::shifted_by_one(row({.1, .2, .3, .4}));
+  EXPECT_LT(relative_error(reverse.to_host(), {0, .1, .2, .3}), 1e-6);
+  const Tensor y = ops::fft_conv(row({1, 0, 0, 2}).reshape({1, 1, 4}), row({1, .5, .25, .125}), {.reverse = reverse});
+  EXPECT_LT(relative_error(y.to_host(), {1.6, .9, .45, 2.125}), tolerance(Dtype::f32));
+}
+
 TEST_P(FftConvOps, FusedIsComposed) {
   for (const Form& form : forms()) {
     check_same(convolution(form, ops::fft_conv), convolution(form, ops::fft_conv_composed).fn, device());

@@ -72,7 +72,7 @@ TEST_P(LossOps, EqualsMinusLogSoftmax) {
 
 TEST_P(LossOps, WhatComesBesidesTheSum) {
   const In inputs = make_inputs(sum_case(), Dtype::f32, device());
-  const ops::CrossEntropy loss = ops::linear_cross_entropy(inputs[0], inputs[1], targets(device()), true);
+  const ops::Loss loss = ops::linear_cross_entropy(inputs[0], inputs[1], targets(device()), true);
   EXPECT_EQ(loss.count.item(), 5);
   const Values losses = loss.token_loss.to_host();
   double sum = 0;
@@ -103,12 +103,38 @@ TEST_P(LossOps, GradientsOnlyWhereTheyWillBeAskedFor) {
   const PoolScope scope(pool);
   const In inputs = make_inputs(sum_case(), Dtype::f32, device());
   const int64_t blocks = pool.live_blocks();
-  ops::CrossEntropy loss = ops::linear_cross_entropy(inputs[0], inputs[1], targets(device()), false);
+  ops::Loss loss = ops::linear_cross_entropy(inputs[0], inputs[1], targets(device()), false);
   EXPECT_EQ(pool.live_blocks(), blocks + 3);
   Tape tape;
   const Recording recording(tape);
   loss = ops::linear_cross_entropy(tape.source(inputs[0]), inputs[1], targets(device()), false);
   EXPECT_EQ(pool.live_blocks(), blocks + 5);
+}
+
+OpCase squared_error_case() {
+  return {"squared error", {{{7}}}, [](const In& x) {
+            const float none = std::nanf("");  // what is not scored may be anything
+            const Values values{0.5, none, -1, 2, none, 0, 3};
+            const Ids scored{0, kernels::kIgnoredTarget, 0, 0, kernels::kIgnoredTarget, 0, 0};
+            return ops::squared_error(x[0], Tensor::from(values, {7}, Dtype::f32, x[0].device()),
+                                      Tensor::from(scored, {7}, x[0].device()))
+                .sum;
+          }};
+}
+
+TEST(SquaredError, GradientMatchesDifferences) { check_gradients({squared_error_case()}); }
+TEST_P(LossOps, SquaredErrorMatchesF64) { check_precision({squared_error_case()}, device()); }
+
+TEST_P(LossOps, SquaredErrorByHand) {
+  const Tensor x = Tensor::from(Values{1, 2, 3}, {3}, Dtype::f32, device());
+  const Tensor values = Tensor::from(Values{-1, 7, 2.5}, {3}, Dtype::f32, device());
+  const Ids scored{0, kernels::kIgnoredTarget, 0};
+  const ops::Loss loss = ops::squared_error(x, values, Tensor::from(scored, {3}, device()));
+  EXPECT_EQ(loss.token_loss.to_host(), (Values{4, 0, 0.25}));
+  EXPECT_EQ(loss.sum.item(), 4.25);
+  EXPECT_EQ(loss.count.item(), 2);
+  EXPECT_THROW(ops::squared_error(x, values.narrow(0, 2), Tensor::from(scored, {3}, device())), Error);
+  EXPECT_THROW(ops::squared_error(x, values, Tensor::from(Ids{0, 0}, {2}, device())), Error);
 }
 
 }  // namespace

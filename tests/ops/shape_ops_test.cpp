@@ -37,6 +37,13 @@ std::vector<OpCase> cases() {
       {"overlapping slices",
        {{{3, 5}}},
        [](const In& x) { return add(contiguous(slice(x[0], 1, 0, 3)), contiguous(slice(x[0], 1, 2, 3))); }},
+      {"expand", {{{2, 1, 3}}}, [](const In& x) { return contiguous(expand(x[0], 1, 4)); }},
+      {"expand of a slice, used twice",
+       {{{2, 3, 4}}},
+       [](const In& x) {
+         return add(contiguous(expand(slice(x[0], 1, 2, 1), 1, 3)),
+                    mul(x[0], contiguous(expand(slice(x[0], 1, 0, 1), -2, 3))));
+       }},
       {"contiguous",
        {{{2, 3, 4}}},
        [](const In& x) {
@@ -121,6 +128,9 @@ TEST_P(ShapeOps, ValuesAndCopies) {
   EXPECT_EQ(ops::contiguous(ops::slice(x, 1, 1, 2)).to_host(), (Values{2, 3, 5, 6}));
   EXPECT_EQ(ops::concat({x, x}, 1).to_host(), (Values{1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6}));
   EXPECT_EQ(ops::concat({ops::slice(turned, 0, 0, 1), ops::slice(turned, 0, 2, 1)}, 0).to_host(), (Values{1, 4, 3, 6}));
+  EXPECT_EQ(ops::contiguous(ops::expand(x.reshape({2, 1, 3}), 1, 2)).to_host(),
+            (Values{1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6}));
+  EXPECT_THROW(ops::expand(x, 1, 2), Error);  // only an axis of size 1
   const Tensor ids = Tensor::from(std::vector<int32_t>{1, 2, 3, 4}, {2, 2}, device());
   EXPECT_EQ(ops::contiguous(ops::transpose(ids, 0, 1)).to_host_i32(), (std::vector<int32_t>{1, 3, 2, 4}));
   const Tensor vector = x.reshape({6});

@@ -15,14 +15,29 @@ namespace mara {
 namespace {
 
 const std::vector<std::string> kGoldens = {
+    "SSM_3",                  // HiPPO-LegS and its modes
+    "SSM_5_1",                // initial modes of diagonal systems
+    "SSM_13_hints",           // what is decayed and learns at its own rate
     "SSM_G1",                 // causal long convolution, its gradients
     "SSM_G2",                 // short convolution, its gradients
+    "SSM_G3",                 // diagonal systems' filters, their gradients
+    "SSM_G4_matrix",          // HiPPO-LegS held between samples
+    "SSM_G4_modes",           // diagonal plus low rank filters
+    "SSM_G5",                 // shift systems' filters, their gradients
+    "SSM_G6",                 // H3's keys and heads, their gradients
     "SSM_G7",                 // Hyena's positional features and window
     "SSM_G8",                 // Hyena's filter, its gradients
     "SSM_G9",                 // Hyena's operator, orders 2 and 3
     "SSM_G10_bidirectional",  // both conventions of bidirectional convolution
+    "SSM_G10_squash",         // soft threshold
+    "SSM_G10_smooth",         // moving average
+    "SSM_G10_double_exponential",
+    "SSM_G12",                // MultiHyena's head
+    "SSM_G13",                // size of initial filters
     "SSM_G14_gelu",
-    "SSM_9_6",  // parameter counts
+    "SSM_7_1",   // parameter counts
+    "SSM_9_6",
+    "SSM_16",
     "Monarch_17_adamw",
     "Monarch_20_6",         // bidirectional convolution, its gradients
     "Monarch_20_7",         // features and window

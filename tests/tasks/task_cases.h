@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "tasks/rows.h"
 #include "tasks/split.h"
 #include "tasks/task.h"
 
@@ -13,14 +14,14 @@ namespace mara::tasks {
 
 struct Example {
   std::vector<int32_t> ids, targets;
+  std::vector<float> inputs = {}, values = {};
   bool operator==(const Example&) const = default;
 };
 
 inline Example example(const Task& task, Split split, int64_t index) {
-  Example e{std::vector<int32_t>(static_cast<size_t>(task.length())), {}};
-  e.targets = e.ids;
-  task.example(split, index, e.ids, e.targets);
-  return e;
+  Rows rows(1, sizes_of(task));
+  task.example(split, index, rows[0]);
+  return {rows.ids, rows.targets, rows.inputs, rows.values};
 }
 
 /// The fraction of the first `count` examples of `split` whose tokens are those of one of the first `train_examples`

@@ -21,13 +21,28 @@ class EveryTask : public testing::TestWithParam<std::string> {
   std::unique_ptr<Task> task = make(GetParam(), 3);
 };
 
-INSTANTIATE_TEST_SUITE_P(Kinds, EveryTask,
-                         testing::Values("kind: associative_recall", "kind: associative_recall, vocab: 10, length: 20",
-                                         "kind: associative_recall, num_keys: 2, allow_dot: true",
-                                         "kind: induction_heads",
-                                         "kind: induction_heads, copy_length: 2, num_triggers: 3", "kind: mqar",
-                                         "kind: mqar, vocab: 64, length: 32, random_non_queries: false",
-                                         "kind: mqar, num_passes: 3"));
+const std::string kLookUps[] = {"kind: associative_recall",
+                                "kind: associative_recall, vocab: 10, length: 20",
+                                "kind: associative_recall, num_keys: 2, allow_dot: true",
+                                "kind: fuzzy_recall",
+                                "kind: in_context_recall",
+                                "kind: in_context_recall, multi_query: false",
+                                "kind: in_context_recall, vocab: 32, noise_vocab: 16, noise_fraction: 0.2",
+                                "kind: induction_heads",
+                                "kind: induction_heads, copy_length: 2, num_triggers: 3",
+                                "kind: mqar",
+                                "kind: mqar, vocab: 64, length: 32, random_non_queries: false",
+                                "kind: mqar, num_passes: 3"};
+const std::string kOthers[] = {"kind: arithmetic, digits: 4",
+                               "kind: compression",
+                               "kind: copy",
+                               "kind: counting",
+                               "kind: listops, min_length: 20, max_length: 60",
+                               "kind: majority",
+                               "kind: memorization",
+                               "kind: selective_copying"};
+INSTANTIATE_TEST_SUITE_P(LookUps, EveryTask, testing::ValuesIn(kLookUps));
+INSTANTIATE_TEST_SUITE_P(Others, EveryTask, testing::ValuesIn(kOthers));
 
 TEST_P(EveryTask, IdsAndTargetsAreTokens) {
   for (const Split split : {Split::train, Split::valid, Split::test}) {
@@ -36,7 +51,7 @@ TEST_P(EveryTask, IdsAndTargetsAreTokens) {
       for (const int32_t id : e.ids) ASSERT_TRUE(id >= 0 && id < task->vocabulary());
       bool scored = false;
       for (const int32_t target : e.targets) {
-        ASSERT_TRUE(target == kernels::kIgnoredTarget || (target >= 0 && target < task->vocabulary()));
+        ASSERT_TRUE(target == kernels::kIgnoredTarget || (target >= 0 && target < task->classes()));
         scored |= target != kernels::kIgnoredTarget;
       }
       EXPECT_TRUE(scored);
@@ -57,8 +72,11 @@ TEST_P(EveryTask, IsAPureFunctionOfSeedSplitAndIndex) {
   EXPECT_NE(example(*make(GetParam(), 4), Split::train, 7).ids, first.ids);
 }
 
+class LookUp : public EveryTask {};
+INSTANTIATE_TEST_SUITE_P(Kinds, LookUp, testing::ValuesIn(kLookUps));
+
 // The token behind the key's earlier occurrence is the answer.
-TEST_P(EveryTask, DistanceLeadsToTheAnswer) {
+TEST_P(LookUp, DistanceLeadsToTheAnswer) {
   std::set<int64_t> distances;
   for (int64_t i = 0; i < 50; ++i) {
     const Example e = example(*task, Split::valid, i);
@@ -79,6 +97,7 @@ TEST_P(EveryTask, DistanceLeadsToTheAnswer) {
 }
 
 TEST_P(EveryTask, SplitsAreDisjoint) {
+  EXPECT_NE(task->splits_are_disjoint(), GetParam() == "kind: memorization");  // whose examples are too many to meet
   EXPECT_EQ(leak_fraction(*task, Split::valid, 500, 3000), 0);
   EXPECT_EQ(leak_fraction(*task, Split::test, 500, 3000), 0);
   EXPECT_EQ(leak_fraction(*task, Split::train, 500, 250), 0.5);  // the control: the first half is there
@@ -110,13 +129,15 @@ TEST(Task, TooFewExamplesAreRefused) {
   // One key, one value, one pair: a single example.
   EXPECT_EQ(error_of("kind: associative_recall, vocab: 4, length: 2"),
             "task: none of 1000 examples drawn belongs to the valid split, there are too few different ones; enlarge "
-            "vocab or length");
+            "the task, as by vocab or length, or give more images");
 }
 
 TEST(TaskConfig, Defaults) {
   EXPECT_EQ(read("kind: associative_recall").train_examples(), 5000);
   EXPECT_EQ(read("kind: induction_heads").train_examples(), 5000);
   EXPECT_EQ(read("kind: mqar").train_examples(), 100000);
+  EXPECT_EQ(read("kind: in_context_recall").train_examples(), 12800);
+  EXPECT_EQ(read("kind: memorization").train_examples(), 256);
   EXPECT_EQ(read("kind: mqar, examples: 0").train_examples(), 0);
   EXPECT_EQ(make("kind: associative_recall", 0)->length(), 42);
   EXPECT_EQ(make("kind: induction_heads", 0)->length(), 31);
@@ -153,8 +174,9 @@ TEST(TaskConfig, ListsTheOptionsOfEveryKind) {
 
 TEST(TaskConfig, Errors) {
   EXPECT_EQ(error_of("kind: mqra"),
-            "task.yaml:1: kind: must be one of associative_recall, induction_heads, mqar, got 'mqra'; did you mean "
-            "'mqar'?");
+            "task.yaml:1: kind: must be one of arithmetic, associative_recall, compression, copy, counting, "
+            "fuzzy_recall, in_context_functions, in_context_recall, induction_heads, listops, majority, memorization, "
+            "mqar, pixels, selective_copying, got 'mqra'; did you mean 'mqar'?");
   EXPECT_EQ(error_of("kind: mqar, examples: -1"), "task.yaml:1: examples: must be at least 0, got -1");
   EXPECT_EQ(error_of("kind: mqar, copy_length: 1"),
             "task.yaml:1: copy_length: unknown key for kind 'mqar'; valid keys: kind, vocab, length, num_pairs, "

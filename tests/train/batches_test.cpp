@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "tasks/rows.h"
 #include "train/recipes.h"
 
 namespace mara::train {
@@ -34,7 +35,7 @@ TEST(Batches, AreAFunctionOfSeedAndStep) {
   std::multiset<std::vector<int32_t>> all;
   for (int64_t i = 0; i < 12; ++i) {
     std::vector<int32_t> example(static_cast<size_t>(length)), targets(example);
-    task->example(tasks::Split::train, i, example, targets);
+    task->example(tasks::Split::train, i, {example, targets});
     all.insert(example);
   }
   EXPECT_EQ(epoch, all);
@@ -46,6 +47,43 @@ TEST(Batches, PartsAreViews) {
   const models::Batch whole = from.part(0, 6), part = from.part(2, 3);
   EXPECT_EQ(part.ids.shape(), (Shape{3, from.source().length()}));
   EXPECT_EQ(part.targets.view().ptr<int32_t>(), whole.targets.view().ptr<int32_t>() + 2 * from.source().length());
+}
+
+TEST(Batches, RealInputsAndValues) {
+  const Recipe recipe = test_recipe("in_context_functions");
+  Batches from(make_batch_source(recipe), 16, kCpu);
+  from.upload(0);
+  const models::Batch part = from.part(4, 3);
+  EXPECT_FALSE(part.ids.defined());
+  EXPECT_EQ(part.inputs.shape(), (Shape{3, 13, 3}));
+  EXPECT_EQ(part.values.shape(), (Shape{3, 13}));
+  const std::unique_ptr<tasks::Task> task = recipe.task->make(recipe.seed());
+  tasks::Rows row(1, tasks::sizes_of(*task));
+  std::multiset<std::vector<double>> all, seen;  // one epoch in another order
+  for (int64_t i = 0; i < 16; ++i) {
+    task->example(tasks::Split::train, i, row[0]);
+    std::vector<double> numbers(row.inputs.begin(), row.inputs.end());
+    numbers.insert(numbers.end(), row.values.begin(), row.values.end());
+    numbers.insert(numbers.end(), row.targets.begin(), row.targets.end());
+    all.insert(numbers);
+    const models::Batch one = from.part(i, 1);
+    numbers = one.inputs.to_host();
+    const std::vector<double> values = one.values.to_host();
+    const std::vector<int32_t> targets = one.targets.to_host_i32();
+    numbers.insert(numbers.end(), values.begin(), values.end());
+    numbers.insert(numbers.end(), targets.begin(), targets.end());
+    seen.insert(numbers);
+  }
+  EXPECT_EQ(seen, all);
+}
+
+TEST(Batches, OneTargetPerExample) {
+  Batches from(make_batch_source(test_recipe("listops")), 16, kCpu);
+  from.upload(0);
+  const models::Batch whole = from.part(0, 16);
+  EXPECT_EQ(whole.ids.shape(), (Shape{16, 16}));
+  EXPECT_EQ(whole.targets.shape(), (Shape{16, 1}));
+  EXPECT_FALSE(whole.inputs.defined() || whole.values.defined());
 }
 
 }  // namespace

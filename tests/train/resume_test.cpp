@@ -71,7 +71,9 @@ TEST_F(Resume, EqualsTheUninterruptedRunBitForBit) {
       {"hyena", {"precision.compute=f64"}},
       {"micro_batch", {}},
       {"bf16", {"model.residual_dropout=0.1"}},
-      {"attention_rotary", {}}};
+      {"attention_rotary", {}},
+      {"in_context_functions", {}},
+      {"listops", {}}};
   for (const auto& [name, overrides] : cases) {
     const Recipe recipe = test_recipe(name, overrides);
     Trainer whole(recipe, kCpu);

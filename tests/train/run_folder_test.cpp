@@ -65,6 +65,48 @@ TEST(RunFolder, MetricsOfARun) {
   EXPECT_EQ(config::to_yaml(again), config::to_yaml(recipe));
   EXPECT_EQ(read_file(folder / "run/recipe.yaml"), config::to_yaml(recipe));
   EXPECT_TRUE(std::filesystem::exists(folder / "run/log.txt"));
+  EXPECT_EQ(RunFolder::outcome(folder / "run")->steps, 6);
+}
+
+TEST(RunFolder, OutcomeReadsBack) {
+  const TemporaryFolder folder;
+  EXPECT_FALSE(RunFolder::outcome(folder / "run"));
+  RunFolder::prepare(folder / "run", "recipe\n");
+  RunFolder::prepare(folder / "run", "another\n");
+  EXPECT_EQ(read_file(folder / "run/recipe.yaml"), "recipe\n");
+  EXPECT_FALSE(RunFolder::outcome(folder / "run"));
+  {
+    RunFolder run(folder / "run", "recipe\n", ResumePoint{});
+    run.write(Outcome{.steps = 7, .skipped = 1, .seconds = 2.5, .tokens_per_second = NAN, .stopped_early = true});
+    const std::optional<Outcome> without_test = RunFolder::outcome(run.path());
+    EXPECT_EQ(without_test->skipped, 1);
+    EXPECT_TRUE(without_test->stopped_early);
+    EXPECT_FALSE(without_test->test);
+    run.write(Outcome{.steps = 8, .test = eval::Evaluation{.examples = 3, .loss = HUGE_VAL, .accuracy = 0.25}});
+  }
+  const std::optional<Outcome> outcome = RunFolder::outcome(folder / "run");
+  EXPECT_EQ(outcome->steps, 8);
+  EXPECT_EQ(outcome->test->examples, 3);
+  EXPECT_EQ(outcome->test->accuracy, 0.25);
+  EXPECT_TRUE(std::isnan(outcome->test->loss));
+  EXPECT_FALSE(outcome->test->bits_per_byte || outcome->test->reference);
+  {
+    RunFolder run(folder / "values", "recipe\n", false);
+    const eval::Evaluation values{.examples = 3, .loss = 0.5, .reference = 0.125};
+    run.write(8, tasks::Split::test, values);
+    run.write(Outcome{.steps = 8, .test = values});
+  }
+  EXPECT_FALSE(Json::parse(lines_of(folder / "values/metrics.jsonl").at(0)).contains("accuracy"));
+  EXPECT_FALSE(RunFolder::outcome(folder / "values")->test->accuracy);
+  EXPECT_EQ(RunFolder::outcome(folder / "values")->test->reference, 0.125);
+  // A run that goes on has not come to its end.
+  { const RunFolder resumed(folder / "run", "recipe\n", ResumePoint{}); }
+  EXPECT_FALSE(RunFolder::outcome(folder / "run"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "run/outcome.1.json"));
+  for (const char* damaged : {"{", "[]", "{\"steps\":\"many\"}"}) {
+    std::ofstream(folder / "run/outcome.json") << damaged;
+    EXPECT_THROW(RunFolder::outcome(folder / "run"), Error) << damaged;
+  }
 }
 
 TEST(RunFolder, NumbersThatJsonDoesNotHaveAreNull) {

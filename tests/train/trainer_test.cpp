@@ -56,7 +56,7 @@ TEST(Trainer, SameBitsForAnyNumberOfThreads) {
 class Wrapper : public models::Model {
  public:
   explicit Wrapper(std::unique_ptr<models::Model> inner) : inner_(child("inner", std::move(inner))) {}
-  ops::CrossEntropy loss(const models::Batch& batch, const nn::Context& context, bool predictions) override {
+  ops::Loss loss(const models::Batch& batch, const nn::Context& context, bool predictions) override {
     return inner_.loss(batch, context, predictions);
   }
   Tensor logits(const Tensor& ids, const nn::Context& context) override { return inner_.logits(ids, context); }
@@ -84,7 +84,7 @@ Recipe wrapped(Recipe recipe) {
 /// Scores a number of positions per row that depends on its first token, so that micro-batches differ.
 struct Uneven : Wrapper {
   using Wrapper::Wrapper;
-  ops::CrossEntropy loss(const models::Batch& batch, const nn::Context& context, bool predictions) override {
+  ops::Loss loss(const models::Batch& batch, const nn::Context& context, bool predictions) override {
     const int64_t rows = batch.ids.size(0), length = batch.ids.size(1);
     const auto* ids = batch.ids.view().ptr<int32_t>();
     std::vector<int32_t> targets(batch.targets.view().ptr<int32_t>(),
@@ -138,6 +138,23 @@ TEST(Trainer, StopsWhenGoodEnough) {
   EXPECT_EQ(whole.steps, 20);
 }
 
+TEST(Trainer, RealNumbersHaveNoAccuracy) {
+  const auto complaint = [](const std::string& recipe, const std::vector<std::string>& overrides) -> std::string {
+    try {
+      test_recipe(recipe, overrides);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::string message = "this task predicts real numbers, which have no accuracy";
+  const std::vector<std::string> stop = {"train.stop_when.accuracy=0.9"}, best = {"checkpoint.best=accuracy"};
+  EXPECT_NE(complaint("in_context_functions", stop).find("stop_when: " + message), std::string::npos);
+  EXPECT_NE(complaint("in_context_functions", best).find("best: " + message), std::string::npos);
+  EXPECT_EQ(complaint("in_context_functions", {"train.stop_when.loss=0.1", "checkpoint.best=loss"}), "");
+  EXPECT_EQ(complaint("hyena", {stop[0], best[0]}), "");
+}
+
 void poison(Trainer& trainer) {
   const nn::Parameter& p = *trainer.arena().parameters().back();
   *p.master().view().ptr<float>() = std::nanf("");
@@ -166,8 +183,8 @@ TEST(Trainer, GivesUpAfterManySkippedSteps) {
 /// Keeps a tensor of the step beyond its end.
 struct Leaky : Wrapper {
   using Wrapper::Wrapper;
-  ops::CrossEntropy loss(const models::Batch& batch, const nn::Context& context, bool predictions) override {
-    const ops::CrossEntropy out = inner_.loss(batch, context, predictions);
+  ops::Loss loss(const models::Batch& batch, const nn::Context& context, bool predictions) override {
+    const ops::Loss out = inner_.loss(batch, context, predictions);
     kept_ = out.sum;
     return out;
   }
@@ -189,7 +206,7 @@ TEST(Trainer, NoticesALeakedTensor) {
 /// Reads on the host inside the step.
 struct Peeking : Wrapper {
   using Wrapper::Wrapper;
-  ops::CrossEntropy loss(const models::Batch& batch, const nn::Context& context, bool predictions) override {
+  ops::Loss loss(const models::Batch& batch, const nn::Context& context, bool predictions) override {
     batch.ids.to_host_i32();
     return inner_.loss(batch, context, predictions);
   }
