@@ -80,7 +80,8 @@ struct DiagonalSsmBackward {
 ///   khat[j] = 2 / (1 + w_j) (k00 - k01 k10 / (1 + k11)),  w_j = exp(-2 pi i j / T),  z_j = 2 (1 - w_j) / (1 + w_j)
 ///   k00, k01, k10, k11 = sum over modes and their conjugates of dt u v / (z_j - dt a)
 ///   with (u, v) = (c, b), (c, p), (conj p, b), (conj p, p);  khat[T/2] = dt Re sum_n c[n] b[n].
-/// O(R M T + R T log T) work. Rows, channels, systems and dtypes as in DiagonalSsmForward.
+/// O(R M T + R T log T) work. Rows, channels, systems and dtypes as in DiagonalSsmForward; T is at least 2. In f32 on
+/// the CPU relative errors stay below 1e-4 for dt from 1e-5 on and grow to 7e-3 at 1e-8.
 struct DplrSsmForward {
   View log_dt;                // (H)
   View log_decay, frequency;  // (S, M)

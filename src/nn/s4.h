@@ -27,7 +27,8 @@ struct S4Options : MixerOptions {
 ///   y[d] = conv(x[d], k[d]) + skip[d] x[d],  ChannelOutput(y),  skip drawn from N(0, 1)
 /// Models that are not causal have a second filter of the same systems for later positions (lag -(j+1) has tap j).
 /// Generating keeps a state of N numbers per channel, in f32 whatever the model computes in: constant memory, O(N D)
-/// work per position, a prompt in one pass. S4D goes on and evaluates beyond the length it was trained for.
+/// work per position, a prompt in one pass. S4D goes on and evaluates beyond the length it was trained for, S4
+/// up to its period.
 class StateSpaceMixer : public SequenceMixer {
  public:
   StateSpaceMixer(const char* kind, std::unique_ptr<StateSpace> system, const ChannelOutputOptions& output,
