@@ -91,7 +91,7 @@ Tensor Attention::project(const Tensor& x, int64_t position) const {
 }
 
 std::unique_ptr<MixerState> Attention::start(int64_t batch, int64_t max_length) const {
-  MARA_CHECK(setup_.causal, "attention: generating needs a causal model, this one looks at later positions too");
+  require_causal("attention", setup_);
   const Shape shape{batch, options_.heads, max_length, setup_.width / options_.heads};
   return std::make_unique<State>(shape, in_proj_.dtype(), in_proj_.device());
 }

@@ -49,7 +49,7 @@ Tensor H3Layer::forward(const Tensor& x, const Context& context) {
 }
 
 std::unique_ptr<MixerState> H3Layer::start(int64_t batch, int64_t max_length) const {
-  MARA_CHECK(setup_.causal, kind_, ": generating needs a causal model, this one looks at later positions too");
+  require_causal(kind_, setup_);
   const int64_t size = setup_.width / heads_;
   auto state = std::make_unique<State>();
   state->keys = key_stream(batch, max_length);

@@ -126,7 +126,7 @@ Tensor Hyena::pick(const Tensor& rows, int64_t o) const {
 }
 
 std::unique_ptr<MixerState> Hyena::start(int64_t batch, int64_t max_length) const {
-  MARA_CHECK(setup_.causal, "hyena: generating needs a causal model, this one looks at later positions too");
+  require_causal("hyena", setup_);
   MARA_CHECK(options_.blocks == 1, "hyena: generating needs blocks: 1; with ", options_.blocks,
              " what a position sees depends on how long the sequence is going to be");
   MARA_CHECK(max_length <= setup_.max_length, "hyena: the filter has ", setup_.max_length, " taps, ", max_length,

@@ -51,7 +51,7 @@ Tensor LongConv::forward(const Tensor& x, const Context& context) {
 }
 
 std::unique_ptr<MixerState> LongConv::start(int64_t batch, int64_t max_length) const {
-  MARA_CHECK(setup_.causal, "long_conv: generating needs a causal model, this one looks at later positions too");
+  require_causal("long_conv", setup_);
   auto state = std::make_unique<State>();
   const Tensor taps = filter_.taps(max_length, false);
   for (int64_t c = 0; c < options_.filters; ++c) {

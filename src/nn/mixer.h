@@ -71,5 +71,7 @@ struct MixerConfig {
 
 /// Throws Error if the context holds segments or a mask, naming the mixer.
 void refuse_segments_and_mask(const char* mixer, const Context& context);
+/// Throws Error, naming the mixer, where it cannot generate because outputs depend on later positions.
+void require_causal(const char* mixer, const MixerSetup& setup);
 
 }  // namespace mara::nn

@@ -43,5 +43,10 @@ void refuse_segments_and_mask(const char* mixer, const Context& context) {
   MARA_CHECK(!context.segments.defined() && !context.mask.defined(), mixer,
              ": cannot keep documents or padding of one row apart; give one document per row, without a mask");
 }
+void require_causal(const char* mixer, const MixerSetup& setup) {
+  MARA_CHECK(
+      setup.causal, mixer,
+      ": generating needs a causal model, this one looks at later positions too; train one with model.causal: true");
+}
 
 }  // namespace mara::nn

@@ -67,7 +67,7 @@ Tensor MultiHyena::forward(const Tensor& x, const Context& context) {
 }
 
 std::unique_ptr<MixerState> MultiHyena::start(int64_t batch, int64_t max_length) const {
-  MARA_CHECK(setup_.causal, "multi_hyena: generating needs a causal model, this one looks at later positions too");
+  require_causal("multi_hyena", setup_);
   MARA_CHECK(max_length <= setup_.max_length, "multi_hyena: the filter has ", setup_.max_length, " taps, ", max_length,
              " positions are too many");
   const int64_t size = setup_.width / options_.heads;

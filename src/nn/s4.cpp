@@ -56,7 +56,7 @@ Tensor StateSpaceMixer::forward(const Tensor& x, const Context& context) {
 }
 
 std::unique_ptr<MixerState> StateSpaceMixer::start(int64_t batch, int64_t) const {
-  MARA_CHECK(setup_.causal, kind_, ": generating needs a causal model, this one looks at later positions too");
+  require_causal(kind_, setup_);
   return std::make_unique<State>(SystemConv(ssm_.discrete(), skip_.value(), batch));
 }
 
