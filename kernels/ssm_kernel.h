@@ -1,6 +1,7 @@
 #pragma once
 // Impulse responses of state-space systems: the filters of S4, S4D and H3.
 
+#include <cmath>
 #include <cstdint>
 
 #include "core/view.h"
@@ -31,6 +32,9 @@ struct DiagonalSsmForward {
   Discretization discretization = Discretization::zoh;
   double rate = 1;
 
+  /// A complex product and sum for each tap of each mode.
+  double flops() const { return 8.0 * static_cast<double>(k.numel() * c.size(1)); }
+
   template <class Visitor>
   void visit(Visitor& v) {
     v.in("log_dt", log_dt);
@@ -57,6 +61,9 @@ struct DiagonalSsmBackward {
   Discretization discretization = Discretization::zoh;
   double rate = 1;
 
+  /// The same for each of both sums.
+  double flops() const { return 16.0 * static_cast<double>(dk.numel() * c.size(1)); }
+
   template <class Visitor>
   void visit(Visitor& v) {
     v.in("dk", dk);
@@ -75,6 +82,13 @@ struct DiagonalSsmBackward {
   }
 };
 
+/// Operations of R rows of DPLR systems: at T / 2 frequencies a complex product and sum for each of four Cauchy sums
+/// over the modes and their conjugates, and a real transform.
+inline double dplr_flops(int64_t rows, int64_t modes, int64_t period) {
+  const double t = static_cast<double>(period);
+  return static_cast<double>(rows) * t * (32.0 * static_cast<double>(modes) + 2.5 * std::log2(t));
+}
+
 /// Diagonal plus low rank systems (S4, Gu et al., 2111.00396), A = diag(a) - p p*, bilinear. c is the truncated
 /// C (I - Abar^T) of the period T, a power of two, and k the first L <= T samples of the inverse real transform of
 ///   khat[j] = 2 / (1 + w_j) (k00 - k01 k10 / (1 + k11)),  w_j = exp(-2 pi i j / T),  z_j = 2 (1 - w_j) / (1 + w_j)
@@ -90,6 +104,8 @@ struct DplrSsmForward {
   View k;                     // (R, L)
   int64_t period = 0;         // T
   double rate = 1;
+
+  double flops() const { return dplr_flops(c.size(0), c.size(1), period); }
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -114,6 +130,8 @@ struct DplrSsmBackward {
        accumulate_p = false, accumulate_c = false;
   int64_t period = 0;
   double rate = 1;
+
+  double flops() const { return 2 * dplr_flops(c.size(0), c.size(1), period); }
 
   template <class Visitor>
   void visit(Visitor& v) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <list>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -26,27 +27,39 @@ struct Arguments {
   bool json = false;
 };
 
-/// Evaluating is for the model as it was trained, so of its recipe only what stands around the model may differ.
+constexpr std::string_view kRate = "model.mixer.ssm.rate=";
+
+/// Evaluating is for the model as it was trained, so of its recipe only what stands around the model may differ, and
+/// how often a signal is sampled.
 void check_overrides(const std::vector<std::string>& overrides) {
-  constexpr const char* kFree[] = {"eval.", "data.", "task.", "precision."};
+  constexpr std::string_view kFree[] = {"eval.", "data.", "task.", "precision.", kRate};
   for (const std::string& assignment : overrides) {
     const bool free = std::any_of(std::begin(kFree), std::end(kFree),
-                                  [&](const char* group) { return assignment.rfind(group, 0) == 0; });
+                                  [&](std::string_view beginning) { return assignment.starts_with(beginning); });
     MARA_CHECK(free, "eval: --set ", assignment,
-               ": only keys of eval, data, task and precision can differ from the run's, anything else is another "
-               "model or has no effect; leave it out");
+               ": only keys of eval, data, task and precision, and model.mixer.ssm.rate, can differ from the run's, "
+               "anything else is another model or has no effect; leave it out");
   }
+}
+
+/// What to do where an override does not fit the model, "" where its own error says so.
+std::string advice(const std::string& assignment) {
+  constexpr std::string_view kLength = "data.length=";
+  if (assignment.starts_with(kLength)) {
+    return "; to read less at once than the model was made for use --window " + assignment.substr(kLength.size());
+  }
+  if (assignment.starts_with(kRate)) return "; s4d, s4 and h3 have a rate, with other mixers leave it out";
+  if (!assignment.starts_with("task.")) return "";
+  return "; of mixers s4d, h3 and attention read sequences of other lengths than in training, s4 up to its period (at "
+         "model.mixer.ssm.rate=0.5 twice as many positions), none of them with learned positions";
 }
 
 train::LoadedModel load(const Arguments& arguments, Device device) {
   check_overrides(arguments.overrides);
-  std::optional<ErrorContext> hint;
+  std::list<ErrorContext> hints;
   for (const std::string& assignment : arguments.overrides) {
-    constexpr std::string_view kLength = "data.length=";
-    if (assignment.rfind(kLength, 0) == 0) {
-      hint.emplace("--set " + assignment + "; to read less at once than the model was made for use --window " +
-                   assignment.substr(kLength.size()));
-    }
+    const std::string text = advice(assignment);
+    if (!text.empty()) hints.emplace_back("--set " + assignment + text);
   }
   return train::load_model(arguments.checkpoint, device, arguments.overrides);
 }
@@ -89,7 +102,7 @@ class Source {
   int64_t length_;
   std::string name_;
   tasks::Split split_ = tasks::Split::test;
-  std::unique_ptr<tasks::Task> task_;
+  std::shared_ptr<const tasks::Task> task_;
   std::unique_ptr<data::Tokenizer> tokenizer_;
   std::optional<data::TokenSource> text_;
 };

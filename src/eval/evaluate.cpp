@@ -15,16 +15,15 @@ namespace {
 
 double square(double x) { return x * x; }
 
-models::Batch upload(const tasks::Rows& rows, int64_t count, const Examples& examples, Device device) {
+models::Batch upload(const tasks::Rows& rows, int64_t count, const ExampleForm& form, Device device) {
   const auto reals = [&](const std::vector<float>& values, const Shape& shape) {
     if (values.empty()) return Tensor();
     return Tensor::from(std::vector<double>(values.begin(), values.end()), shape, Dtype::f32, device);
   };
-  const tasks::RowSizes& sizes = examples.sizes;
-  return {.ids = sizes.ids > 0 ? Tensor::from(rows.ids, {count, sizes.ids}, device) : Tensor(),
-          .targets = Tensor::from(rows.targets, {count, sizes.targets}, device),
-          .inputs = reals(rows.inputs, {count, examples.length, sizes.inputs / examples.length}),
-          .values = reals(rows.values, {count, sizes.values})};
+  return {.ids = form.features == 0 ? Tensor::from(rows.ids, {count, form.length}, device) : Tensor(),
+          .targets = Tensor::from(rows.targets, {count, form.targets}, device),
+          .inputs = reals(rows.inputs, {count, form.length, form.features}),
+          .values = reals(rows.values, {count, form.targets})};
 }
 
 }  // namespace
@@ -43,23 +42,24 @@ Evaluation evaluate(models::Model& model, const Examples& examples, int64_t batc
   out.examples = examples.count;
   double loss = 0, text_loss = 0, reference = 0;
   int64_t right = 0, exact = 0;
-  const bool values = examples.sizes.values > 0;
+  const ExampleForm& form = examples.form;
+  const bool values = form.values;
   if (!values) out.accuracy = 0;
   if (breakdown != nullptr) breakdown->values = values;
   for (int64_t first = 0; first < examples.count; first += batch) {
     const int64_t count = std::min(batch, examples.count - first);
-    tasks::Rows rows(count, examples.sizes);
+    tasks::Rows rows(count, form);
     std::vector<float> estimates(examples.reference ? rows.values.size() : 0);
     parallel_chunks(count, 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         examples.example(first + i, rows[i]);
-        const auto size = static_cast<size_t>(examples.sizes.values);
+        const auto size = static_cast<size_t>(form.targets);
         if (!estimates.empty()) {
           examples.reference(rows[i], std::span(estimates).subspan(static_cast<size_t>(i) * size, size));
         }
       }
     });
-    const models::Batch on_device = upload(rows, count, examples, device);
+    const models::Batch on_device = upload(rows, count, form, device);
     const ops::Loss result = model.loss(on_device, {.ids = on_device.ids}, true);
     loss += result.sum.item();
     const std::vector<int32_t> predictions =
@@ -73,13 +73,13 @@ Evaluation evaluate(models::Model& model, const Examples& examples, int64_t batc
       ++out.scored;
       Group one{.scored = 1, .right = !predictions.empty() && predictions[i] == target};
       if (!estimates.empty()) one.reference_sum = square(static_cast<double>(estimates[i]) - rows.values[i]);
-      const auto row = static_cast<int64_t>(i) / examples.sizes.targets;
+      const auto row = static_cast<int64_t>(i) / form.targets;
       right += one.right;
       if (one.right == 0) all_right[static_cast<size_t>(row)] = false;
       reference += one.reference_sum;
       if (breakdown != nullptr) {
         one.loss_sum = token_loss[i];
-        const int64_t position = static_cast<int64_t>(i) % examples.sizes.targets;
+        const int64_t position = static_cast<int64_t>(i) % form.targets;
         breakdown->by_position[position].add(one);
         if (examples.distance) breakdown->by_distance[examples.distance(rows[row].ids, position)].add(one);
       }

@@ -13,10 +13,10 @@
 
 namespace mara::eval {
 
-/// Numbered examples of one length to score a model on. `example` is called from several threads.
+/// Numbered examples to score a model on. `example` is called from several threads.
 struct Examples {
-  int64_t count = 0, length = 0;
-  tasks::RowSizes sizes;
+  int64_t count = 0;
+  ExampleForm form;
   std::function<void(int64_t index, const tasks::Row& row)> example;
   /// Bytes of a token's text, 0 for tokens that are not text. Null where no token is.
   std::function<int64_t(int32_t token)> bytes = nullptr;

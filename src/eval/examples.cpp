@@ -8,13 +8,12 @@
 namespace mara::eval {
 
 Examples task_examples(const tasks::Task& task, tasks::Split split, int64_t count) {
-  Examples out{.count = count,
-               .length = task.length(),
-               .sizes = tasks::sizes_of(task),
-               .example = [&task, split](int64_t index, const tasks::Row& row) { task.example(split, index, row); }};
-  if (task.has_values()) {
+  Examples out{.count = count, .form = task.form(), .example = [&task, split](int64_t index, const tasks::Row& row) {
+                 task.example(split, index, row);
+               }};
+  if (out.form.values) {
     out.reference = [&task](const tasks::Row& row, std::span<float> estimates) { task.reference(row, estimates); };
-  } else if (task.targets() == task.length()) {
+  } else if (out.form.targets == out.form.length) {
     out.distance = [&task](std::span<const int32_t> ids, int64_t position) { return task.distance(ids, position); };
   }
   return out;
@@ -37,8 +36,7 @@ Examples text_examples(const data::TokenSource& source, const data::Tokenizer& t
     std::fill_n(row.targets.begin(), seen, kernels::kIgnoredTarget);
   };
   return {.count = count,
-          .length = length,
-          .sizes = {.ids = length, .targets = length},
+          .form = ExampleForm::tokens(tokenizer.vocabulary(), length),
           .example = example,
           .bytes = [&tokenizer](int32_t token) { return tokenizer.bytes(token); }};
 }

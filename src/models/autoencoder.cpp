@@ -39,7 +39,7 @@ Autoencoder::Autoencoder(const AutoencoderOptions& options, const ModelSetup& se
       places_(param(
           "places", {setup.length, options.backbone.width},
           nn::Init::values([width = options.backbone.width](int64_t i) { return place(i / width, i % width, width); }),
-          {.weight_decay = false, .trainable = false, .precision = nn::Precision::f32})),
+          nn::learned_at(0))),
       head_(param("head", {setup.classes, decoder_width(options)}, nn::Init::normal(options.backbone.init_std))) {
   const Dtype compute = setup.precision.compute_dtype();
   int64_t width = options.backbone.width;

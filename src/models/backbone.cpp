@@ -80,8 +80,7 @@ Backbone::Backbone(const BackboneConfig& config, const ModelSetup& setup, int64_
     embedding_ = &child("embedding", std::make_unique<nn::Embedding>(vocabulary, config.width, init, residual_));
   }
   if (config.positions == "learned") {
-    positions_ = &param("positions", {setup.length, config.width}, init,
-                        {.weight_decay = false, .precision = nn::Precision::f32});
+    positions_ = &param("positions", {setup.length, config.width}, init, nn::kVector);
   }
   const nn::MixerSetup mixer_setup = config.mixer_setup(setup);
   for (int64_t i = 0; i < config.blocks; ++i) {

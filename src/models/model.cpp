@@ -6,15 +6,15 @@
 
 namespace mara::models {
 
-Batch Batch::empty(int64_t rows, const ModelSetup& setup, Device device) {
+Batch Batch::empty(int64_t rows, const ExampleForm& form, Device device) {
   Batch out;
-  if (setup.features > 0) {
-    out.inputs = Tensor::empty({rows, setup.length, setup.features}, Dtype::f32, device);
+  if (form.features > 0) {
+    out.inputs = Tensor::empty({rows, form.length, form.features}, Dtype::f32, device);
   } else {
-    out.ids = Tensor::empty({rows, setup.length}, Dtype::i32, device);
+    out.ids = Tensor::empty({rows, form.length}, Dtype::i32, device);
   }
-  out.targets = Tensor::empty({rows, setup.targets}, Dtype::i32, device);
-  if (setup.values) out.values = Tensor::empty({rows, setup.targets}, Dtype::f32, device);
+  out.targets = Tensor::empty({rows, form.targets}, Dtype::i32, device);
+  if (form.values) out.values = Tensor::empty({rows, form.targets}, Dtype::f32, device);
   return out;
 }
 

@@ -6,13 +6,12 @@
 #include <vector>
 
 #include "config/fields.h"
+#include "core/example_form.h"
 #include "nn/context.h"
 #include "nn/mixer.h"
 #include "ops/loss.h"
 
 namespace mara::models {
-
-struct ModelSetup;
 
 /// One micro-batch in device memory. See tasks::Row.
 struct Batch {
@@ -21,7 +20,7 @@ struct Batch {
   Tensor inputs = {};   // (B, L, F) f32
   Tensor values = {};   // (B, T) f32, what to predict where a target is 0; absent where classes are
 
-  static Batch empty(int64_t rows, const ModelSetup& setup, Device device);
+  static Batch empty(int64_t rows, const ExampleForm& form, Device device);
 };
 
 /// How numbers are kept. compute: matrices and branches; residual: the stream between blocks. Master weights,
@@ -72,15 +71,8 @@ class Model : public nn::Module {
   virtual std::string tied() const { return ""; }
 };
 
-/// What the data around a model says of it.
-struct ModelSetup {
-  int64_t vocabulary = 0;  // of the data; ids are below it
-  int64_t length = 0;      // longest sequence, tokens
-  int64_t features = 0;    // real numbers per position, F; 0: tokens
-  int64_t targets = 0;     // per example, T
-  int64_t classes = 0;     // targets are below it
-  bool values = false;     // real numbers are predicted
-  bool padded = false;     // examples end in padding, id 0
+/// What is around a model; `length` is that of the longest sequence.
+struct ModelSetup : ExampleForm {
   Precision precision;
 };
 

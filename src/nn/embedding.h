@@ -4,7 +4,7 @@
 
 namespace mara::nn {
 
-/// A table (rows, width): one learned vector per token id or position. Not decayed.
+/// A table (rows, width): one learned vector per token id or position, and as such decayed or not.
 class Embedding : public Module {
  public:
   Embedding(int64_t rows, int64_t width, const Init& init, Dtype out);

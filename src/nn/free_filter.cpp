@@ -36,10 +36,8 @@ void FreeFilterOptions::fields(config::Fields& f) {
 
 FreeFilter::FreeFilter(const FreeFilterOptions& options, int64_t channels, int64_t filters, int64_t max_length)
     : options_(options), max_length_(max_length) {
-  ParamHints hints = kVector;
-  hints.lr_scale = static_cast<float>(options.lr_scale);
-  hints.trainable = options.lr_scale > 0;
-  taps_ = &param("taps", {filters * channels, max_length}, initial_taps(options.init, channels, max_length), hints);
+  taps_ = &param("taps", {filters * channels, max_length}, initial_taps(options.init, channels, max_length),
+                 learned_at(options.lr_scale));
   if (options.smooth_frequency == 1) return;
   const auto window = [max_length, half = options.smooth_frequency / 2](int64_t t) {
     const double angle = 2 * std::numbers::pi * static_cast<double>(t) / static_cast<double>(max_length);
@@ -50,8 +48,7 @@ FreeFilter::FreeFilter(const FreeFilterOptions& options, int64_t channels, int64
     }
     return sum;
   };
-  hints.trainable = false;
-  window_ = &param("window", {max_length}, Init::values(window), hints);
+  window_ = &param("window", {max_length}, Init::values(window), learned_at(0));
 }
 
 Tensor FreeFilter::taps(int64_t length, bool training) const {

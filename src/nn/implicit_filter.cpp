@@ -15,14 +15,6 @@ double linspace(double first, double last, int64_t count, int64_t i) {
   return count == 1 ? first : first + (last - first) * static_cast<double>(i) / static_cast<double>(count - 1);
 }
 
-// A constant unless it has a learning rate of its own.
-ParamHints learned_if(double lr_scale) {
-  ParamHints hints = kVector;
-  hints.lr_scale = static_cast<float>(lr_scale);
-  hints.trainable = lr_scale > 0;
-  return hints;
-}
-
 }  // namespace
 
 void ImplicitFilterOptions::fields(config::Fields& f) {
@@ -51,10 +43,8 @@ ImplicitFilter::Network::Network(const ImplicitFilterOptions& options, int64_t c
   const bool framework = options.init == "framework";
   const auto weight = [&](int64_t fan_in) { return framework ? Init::fan_in(fan_in) : Init::normal(model_std); };
   Linear::Options linear;
-  linear.hints = {.lr_scale = static_cast<float>(options.lr_scale),
-                  .weight_decay = options.weight_decay,
-                  .trainable = options.lr_scale > 0,
-                  .precision = Precision::f32};
+  linear.hints = learned_at(options.lr_scale);
+  if (options.weight_decay) linear.hints.decay = Decay::matrix;
   int64_t in = options.features;
   for (int64_t i = 0; i <= options.inner_layers; ++i) {
     linear.bias_init = framework ? Init::fan_in(in) : Init::zeros();
@@ -81,15 +71,15 @@ ImplicitFilter::ImplicitFilter(const ImplicitFilterOptions& options, int64_t cha
     return column <= bands ? std::cos(angle) : -std::sin(angle);
   };
   features_ =
-      &param("features", {max_length, options.features}, Init::values(feature), learned_if(options.features_lr_scale));
-  time_ = &param("time", {max_length, 1}, Init::values(time), learned_if(0));
-  frequency_ = &param("frequency", {options.width}, Init::constant(options.frequency), learned_if(options.lr_scale));
+      &param("features", {max_length, options.features}, Init::values(feature), learned_at(options.features_lr_scale));
+  time_ = &param("time", {max_length, 1}, Init::values(time), learned_at(0));
+  frequency_ = &param("frequency", {options.width}, Init::constant(options.frequency), learned_at(options.lr_scale));
   if (options.modulate) {
     const double target = std::log(options.decay_target);
     const auto rate = [=, slow = target / options.slow_decay, fast = target / options.fast_decay](int64_t c) {
       return linspace(slow, fast, channels, c);
     };
-    decay_ = &param("decay", {1, channels}, Init::values(rate), learned_if(options.decay_lr_scale));
+    decay_ = &param("decay", {1, channels}, Init::values(rate), learned_at(options.decay_lr_scale));
   }
   forward_ = &child("forward", std::make_unique<Network>(options, channels, model_std));
   if (bidirectional) reverse_ = &child("reverse", std::make_unique<Network>(options, channels, model_std));

@@ -1,5 +1,7 @@
 #include "nn/linear.h"
 
+#include <algorithm>
+
 #include "ops/matmul.h"
 
 namespace mara::nn {
@@ -7,8 +9,9 @@ namespace mara::nn {
 Linear::Linear(int64_t in, int64_t out, const Init& weight, const Options& options)
     : weight_(param("weight", {out, in}, weight, options.hints)) {
   if (!options.bias) return;
-  ParamHints hints = kVector;
-  hints.lr_scale = options.hints.lr_scale;
+  ParamHints hints = options.hints;
+  hints.decay = std::min(hints.decay, Decay::vector);
+  hints.precision = Precision::f32;
   bias_ = &param("bias", {out}, options.bias_init, hints);
 }
 

@@ -4,12 +4,13 @@
 
 namespace mara::nn {
 
-/// y = x W^T + b with W (out, in) in the compute dtype and b (out) in f32. The weight is decayed, the bias is not.
+/// y = x W^T + b with W (out, in) in the compute dtype and b (out) in f32. The weight is a matrix to weight decay, the
+/// bias a vector.
 class Linear : public Module {
  public:
   struct Options {
     bool bias = true;
-    ParamHints hints = {};  // of the weight; the bias takes its lr_scale and precision f32
+    ParamHints hints = {};  // of the weight; the bias has the same but as a vector
     Init bias_init = Init::zeros();
   };
   Linear(int64_t in, int64_t out, const Init& weight) : Linear(in, out, weight, Options{}) {}

@@ -2,6 +2,7 @@
 // A named tree of parameters. Constructing modules declares parameters without memory; ParameterArena gives them
 // memory and values.
 
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,16 +17,32 @@ enum class Precision : uint8_t {
   f32,      // never rounded: norm gains, biases, filters, SSM parameters
 };
 
+/// What weight decay sees in a parameter; `optim.decay` says where it begins.
+enum class Decay : uint8_t {
+  never,   // filters and state-space systems
+  vector,  // norm gains, biases, skips, tables
+  matrix,
+};
+
 /// What the optimiser and the arena must know of a parameter, said where it is born.
 struct ParamHints {
-  float lr_scale = 1;  // times the schedule's learning rate
-  bool weight_decay = true;
+  float lr_scale = 1;                                     // times optim.lr, but
+  float max_lr = std::numeric_limits<float>::infinity();  // no more than this; the schedule multiplies both
+  Decay decay = Decay::matrix;
   bool trainable = true;  // false: a constant that belongs to the model (a table, a frozen feature)
   Precision precision = Precision::compute;
 };
 
 /// The usual hints of vectors: kept in f32, not decayed.
-inline constexpr ParamHints kVector{.weight_decay = false, .precision = Precision::f32};
+inline constexpr ParamHints kVector{.decay = Decay::vector, .precision = Precision::f32};
+
+/// Those of filters and systems, whose learning rate is an option: kept in f32, never decayed; 0: constants.
+constexpr ParamHints learned_at(double lr_scale) {
+  return {.lr_scale = static_cast<float>(lr_scale),
+          .decay = Decay::never,
+          .trainable = lr_scale > 0,
+          .precision = Precision::f32};
+}
 
 /// Lives in its module; its memory lives in the arena.
 class Parameter {

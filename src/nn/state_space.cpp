@@ -52,6 +52,7 @@ void SsmOptions::fields(config::Fields& f, int64_t channels) {
           config::at_least(0));
   f.field("lr_scale", lr_scale, "learning rate of step sizes and systems but c, times the model's; 0: constants",
           config::at_least(0));
+  f.field("max_lr", max_lr, "what optim.lr gives them at most; the schedule multiplies it", config::above(0));
   f.field("rate", rate, "times the step sizes: 2 for signals sampled half as often as in training",
           config::between(1e-6, 1e6));
   f.require(state % 2 == 0, "state", "must be even, states come in pairs of conjugates; got " + std::to_string(state));
@@ -61,9 +62,8 @@ void SsmOptions::fields(config::Fields& f, int64_t channels) {
 }
 
 ParamHints SsmOptions::hints() const {
-  ParamHints hints = kVector;
-  hints.lr_scale = static_cast<float>(lr_scale);
-  hints.trainable = lr_scale > 0;
+  ParamHints hints = learned_at(lr_scale);
+  hints.max_lr = static_cast<float>(max_lr);
   return hints;
 }
 

@@ -60,12 +60,13 @@ class StateSpace : public Module {
   static void check_one_filter(int64_t channels, int64_t filters);
 };
 
-/// What diagonal and DPLR systems have in common.
+/// What diagonal and DPLR systems have in common. As in the published models the learning rate of all but c is optim.lr
+/// and no more than 1e-3.
 struct SsmOptions {
   int64_t state = 64;  // N
   double dt_min = 1e-3, dt_max = 1e-1;
-  int64_t systems = 0;  // S; 0: one per channel
-  double lr_scale = 1;  // of all but c
+  int64_t systems = 0;                 // S; 0: one per channel
+  double lr_scale = 1, max_lr = 1e-3;  // of all but c
   double rate = 1;
 
   void fields(config::Fields& f, int64_t channels);

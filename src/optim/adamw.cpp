@@ -9,15 +9,15 @@ namespace mara::optim {
 namespace {
 
 // One range per run of neighbours with equal hints; the padding between them belongs to the first.
-std::vector<kernels::AdamWRange> hint_ranges(const nn::ParameterArena& arena, double weight_decay) {
+std::vector<kernels::AdamWRange> hint_ranges(const nn::ParameterArena& arena, const OptimConfig& config) {
   std::vector<kernels::AdamWRange> out;
   for (const nn::ParameterArena::Range& range : arena.ranges()) {
     const nn::ParamHints& hints = range.parameter->hints();
-    const float decay = hints.weight_decay ? static_cast<float>(weight_decay) : 0.0f;
-    if (!out.empty() && out.back().lr_scale == hints.lr_scale && out.back().weight_decay == decay) {
+    const float lr_scale = config.lr_scale(hints), decay = static_cast<float>(config.decay_of(hints));
+    if (!out.empty() && out.back().lr_scale == lr_scale && out.back().weight_decay == decay) {
       out.back().end = range.end;
     } else {
-      out.push_back({range.begin, range.end, hints.lr_scale, decay});
+      out.push_back({range.begin, range.end, lr_scale, decay});
     }
   }
   return out;
@@ -32,7 +32,7 @@ AdamW::AdamW(const OptimConfig& config, const nn::ParameterArena& arena) : confi
     k.fill(stream, {.y = moment->view(), .value = 0});
   }
   grad_squares_ = Tensor::empty({1}, Dtype::f64, arena.device());
-  const std::vector<kernels::AdamWRange> ranges = hint_ranges(arena, config.weight_decay);
+  const std::vector<kernels::AdamWRange> ranges = hint_ranges(arena, config);
   range_count_ = static_cast<int64_t>(ranges.size());
   const int64_t bytes = range_count_ * static_cast<int64_t>(sizeof(kernels::AdamWRange));
   ranges_ = Tensor::empty({bytes / size_of(Dtype::i32)}, Dtype::i32, arena.device());

@@ -5,7 +5,7 @@
 namespace mara::optim {
 
 /// AdamW (Loshchilov and Hutter, 1711.05101) over the flat arena: one norm launch and one update launch. The global
-/// norm of the mean gradient is clipped; each parameter's hints scale its learning rate and switch its decay.
+/// norm of the mean gradient is clipped; each parameter's hints decide its share of the learning rate and its decay.
 class AdamW : public Optimizer {
  public:
   AdamW(const OptimConfig& config, const nn::ParameterArena& arena);

@@ -17,9 +17,15 @@ struct OptimConfig {
   double beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 0.1;
+  std::string decay = "matrices";  // or all, as in the published H3 and Hyena models
   double clip = 1;
 
   void fields(config::Fields& f);
+
+  /// What a parameter with these hints has of the schedule's learning rate: at most hints.max_lr of optim.lr.
+  float lr_scale(const nn::ParamHints& hints) const;
+  /// Its decay, 0 where it is not decayed.
+  double decay_of(const nn::ParamHints& hints) const;
 };
 
 /// What an optimiser reads and writes in device memory during a step.

@@ -1,5 +1,7 @@
 // Every optimiser, one line each.
 
+#include <algorithm>
+
 #include "optim/adamw.h"
 #include "optim/optimizer.h"
 
@@ -30,9 +32,18 @@ void OptimConfig::fields(config::Fields& f) {
   f.field("beta1", beta1, "decay of the mean of gradients", config::between(0, 0.999999));
   f.field("beta2", beta2, "decay of the mean of squared gradients", config::between(0, 0.9999999));
   f.field("eps", eps, "added to the root of the mean square", config::between(1e-30, 1));
-  f.field("weight_decay", weight_decay, "decoupled decay of matrices; vectors, filters and tables are not decayed",
-          config::at_least(0));
+  f.field("weight_decay", weight_decay, "decoupled decay of what optim.decay says", config::at_least(0));
+  f.field("decay", decay, "`matrices`, or `all`: also norms, biases, skips and tables; filters and systems never are",
+          config::one_of({"matrices", "all"}));
   f.field("clip", clip, "largest global norm of the gradient; 0: no clipping", config::at_least(0));
+}
+
+float OptimConfig::lr_scale(const nn::ParamHints& hints) const {
+  return std::min(hints.lr_scale, hints.max_lr / static_cast<float>(lr));
+}
+
+double OptimConfig::decay_of(const nn::ParamHints& hints) const {
+  return hints.decay >= (decay == "all" ? nn::Decay::vector : nn::Decay::matrix) ? weight_decay : 0;
 }
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimConfig& config, const nn::ParameterArena& arena) {

@@ -188,6 +188,7 @@ Run read_run(const fs::path& folder) {
   read_metrics(metrics, run);
   run.earlier_attempts = earlier_attempts(folder);
   read_log(folder / "log.txt", run);
+  if (const auto trained = last_of(run.of_training("seconds"))) run.seconds = trained->value;
   run.recipe = read_text(folder / "recipe.yaml");
   run.samples = read_text(folder / "samples.txt");
   read_settings(run);

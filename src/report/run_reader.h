@@ -21,7 +21,7 @@ struct Run {
   int64_t earlier_attempts = 0;   // files metrics.<n>.jsonl: steps that were lost when the run was resumed
   int64_t damaged_lines = 0;      // of metrics.jsonl, an incomplete last one not counted
   std::string started;            // "2026-05-04 12:00:00", of the first line of log.txt; empty: unknown
-  std::optional<double> seconds;  // first to last line of log.txt
+  std::optional<double> seconds;  // of training; of runs that do not say it from first to last line of log.txt
   std::string recipe, samples;    // texts; empty: there is none
   std::string parameters;         // a table as text, which follows from the recipe
   std::vector<std::pair<std::string, std::string>> settings;  // the recipe flat: {"optim.lr", "0.002"}

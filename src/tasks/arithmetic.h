@@ -23,8 +23,9 @@ class Arithmetic final : public Task {
   using Config = ArithmeticConfig;
   Arithmetic(const Config& config, uint64_t seed) : Task(seed), config_(config) {}
 
-  int64_t vocabulary() const override { return 13; }
-  int64_t length() const override { return 3 * config_.digits + 1 + (config_.separator ? 1 : 0); }
+  ExampleForm form() const override {
+    return ExampleForm::tokens(13, 3 * config_.digits + 1 + (config_.separator ? 1 : 0));
+  }
 
  protected:
   void draw(PhiloxSequence& random, Split split, const Row& row) const override;

@@ -74,7 +74,7 @@ void AssociativeRecall::draw(PhiloxSequence& random, Split split, const Row& row
     answer = query.value;
   }
   const bool dense = config_.dense_loss && split == Split::train;
-  next_token_targets(ids, answer, dense ? length() : 1, targets);
+  next_token_targets(ids, answer, dense ? form().length : 1, targets);
 }
 
 int64_t AssociativeRecall::distance(std::span<const int32_t> ids, int64_t position) const {

@@ -30,8 +30,9 @@ class AssociativeRecall final : public Task {
   using Config = AssociativeRecallConfig;
   AssociativeRecall(const Config& config, uint64_t seed) : Task(seed), config_(config) {}
 
-  int64_t vocabulary() const override { return config_.vocab; }
-  int64_t length() const override { return pairs() * (config_.num_keys + 1) + 1 + config_.num_keys; }
+  ExampleForm form() const override {
+    return ExampleForm::tokens(config_.vocab, pairs() * (config_.num_keys + 1) + 1 + config_.num_keys);
+  }
   int64_t distance(std::span<const int32_t> ids, int64_t position) const override;
 
  protected:

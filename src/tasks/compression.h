@@ -20,8 +20,7 @@ class Compression final : public Task {
   using Config = CompressionConfig;
   Compression(const Config& config, uint64_t seed) : Task(seed), config_(config) {}
 
-  int64_t vocabulary() const override { return config_.vocab; }
-  int64_t length() const override { return config_.length; }
+  ExampleForm form() const override { return ExampleForm::tokens(config_.vocab, config_.length); }
 
  protected:
   void draw(PhiloxSequence& random, Split split, const Row& row) const override;

@@ -21,8 +21,7 @@ class Copy final : public Task {
   using Config = CopyConfig;
   Copy(const Config& config, uint64_t seed) : Task(seed), config_(config) {}
 
-  int64_t vocabulary() const override { return config_.vocab; }
-  int64_t length() const override { return 2 * config_.length; }
+  ExampleForm form() const override { return ExampleForm::tokens(config_.vocab, 2 * config_.length); }
   int64_t distance(std::span<const int32_t>, int64_t) const override { return config_.length; }
 
  protected:

@@ -26,8 +26,9 @@ class Counting final : public Task {
   using Config = CountingConfig;
   Counting(const Config& config, uint64_t seed);
 
-  int64_t vocabulary() const override { return config_.symbols + config_.length + 1; }
-  int64_t length() const override { return config_.length; }
+  ExampleForm form() const override {
+    return ExampleForm::tokens(config_.symbols + config_.length + 1, config_.length);
+  }
 
  protected:
   void draw(PhiloxSequence& random, Split split, const Row& row) const override;

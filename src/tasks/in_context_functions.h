@@ -23,11 +23,10 @@ class InContextFunctions final : public Task {
   using Config = InContextFunctionsConfig;
   InContextFunctions(const Config& config, uint64_t seed) : Task(seed), config_(config) {}
 
-  int64_t vocabulary() const override { return 0; }
-  int64_t length() const override { return 2 * config_.pairs + 1; }
-  int64_t features() const override { return config_.dimension + 1; }
-  int64_t classes() const override { return 1; }
-  bool has_values() const override { return true; }
+  ExampleForm form() const override {
+    const int64_t length = 2 * config_.pairs + 1;
+    return {.length = length, .targets = length, .classes = 1, .features = config_.dimension + 1, .values = true};
+  }
   void reference(const Row& row, std::span<float> estimates) const override;
 
  protected:

@@ -64,7 +64,7 @@ void InContextRecall::draw(PhiloxSequence& random, Split split, const Row& row) 
   const uint32_t asked = shown[random.below(static_cast<uint32_t>(shown.size()))];
   ids.back() = static_cast<int32_t>(asked);
   targets.back() = value_of[asked];
-  if (split == Split::train) next_token_targets(ids, value_of[asked], length(), targets);
+  if (split == Split::train) next_token_targets(ids, value_of[asked], form().length, targets);
 }
 
 int64_t InContextRecall::distance(std::span<const int32_t> ids, int64_t position) const {

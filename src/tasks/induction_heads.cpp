@@ -43,7 +43,7 @@ void InductionHeads::draw(PhiloxSequence& random, Split split, const Row& row) c
   std::copy(text.begin(), text.end() - 1, ids.begin() + static_cast<std::ptrdiff_t>(length) + 1);
 
   const bool dense = config_.dense_loss && split == Split::train;
-  next_token_targets(ids, text.back(), dense ? this->length() : config_.copy_length, targets);
+  next_token_targets(ids, text.back(), dense ? form().length : config_.copy_length, targets);
 }
 
 // The key is the copy prefix and what has been copied since, so all of a copy is equally far.

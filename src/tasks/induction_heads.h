@@ -28,8 +28,7 @@ class InductionHeads final : public Task {
   using Config = InductionHeadsConfig;
   InductionHeads(const Config& config, uint64_t seed) : Task(seed), config_(config) {}
 
-  int64_t vocabulary() const override { return config_.vocab; }
-  int64_t length() const override { return config_.length + config_.copy_length; }
+  ExampleForm form() const override { return ExampleForm::tokens(config_.vocab, config_.length + config_.copy_length); }
   int64_t distance(std::span<const int32_t> ids, int64_t position) const override;
 
  protected:

@@ -27,11 +27,9 @@ class Listops final : public Task {
   using Config = ListopsConfig;
   Listops(const Config& config, uint64_t seed) : Task(seed), config_(config) {}
 
-  int64_t vocabulary() const override { return 18; }
-  int64_t length() const override { return config_.max_length; }
-  int64_t targets() const override { return 1; }
-  int64_t classes() const override { return 10; }
-  bool padded() const override { return true; }
+  ExampleForm form() const override {
+    return {.vocabulary = 18, .length = config_.max_length, .targets = 1, .classes = 10, .padded = true};
+  }
 
   /// The value of an expression as ids, the end token and padding not needed.
   static int32_t value(std::span<const int32_t> ids);

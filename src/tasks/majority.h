@@ -23,8 +23,7 @@ class Majority final : public Task {
   using Config = MajorityConfig;
   Majority(const Config& config, uint64_t seed) : Task(seed), config_(config) {}
 
-  int64_t vocabulary() const override { return config_.symbols + 1; }
-  int64_t length() const override { return config_.length + 1; }
+  ExampleForm form() const override { return ExampleForm::tokens(config_.symbols + 1, config_.length + 1); }
 
  protected:
   void draw(PhiloxSequence& random, Split split, const Row& row) const override;

@@ -26,8 +26,7 @@ class Memorization final : public Task {
   using Config = MemorizationConfig;
   Memorization(const Config& config, uint64_t seed);
 
-  int64_t vocabulary() const override { return config_.vocab; }
-  int64_t length() const override { return config_.length; }
+  ExampleForm form() const override { return ExampleForm::tokens(config_.vocab, config_.length); }
   bool splits_are_disjoint() const override { return false; }
 
  protected:

@@ -50,9 +50,12 @@ std::vector<std::filesystem::path> sorted(const std::filesystem::path& folder, b
 
 void PixelsConfig::fields(config::Fields& f) {
   f.field("side", side, "pixels of an edge; L is its square", config::between(2, 1024));
+  f.field("folder", folder, "your own images instead of drawn ones: a folder of each class, with PGM or PPM files");
+  if (!folder.empty()) noise = 0;
   f.field("noise", noise, "standard deviation of the noise of drawn images, black to white being 1",
           config::between(0, 10));
-  f.field("folder", folder, "your own images instead: a folder of each class, with PGM or PPM files");
+  f.require(folder.empty() || noise == 0, "noise",
+            "is of drawn images, task.folder gives others; leave one of them out");
 }
 
 Pixels::Pixels(const Config& config, uint64_t seed) : Task(seed), config_(config), classes_(kShapes) {

@@ -29,11 +29,9 @@ class Pixels final : public Task {
   /// Throws Error for a folder without such images.
   Pixels(const Config& config, uint64_t seed);
 
-  int64_t vocabulary() const override { return 0; }
-  int64_t length() const override { return config_.side * config_.side; }
-  int64_t features() const override { return 1; }
-  int64_t targets() const override { return 1; }
-  int64_t classes() const override { return classes_; }
+  ExampleForm form() const override {
+    return {.length = config_.side * config_.side, .targets = 1, .classes = classes_, .features = 1};
+  }
   uint64_t data_hash() const override { return hash_; }
 
  protected:

@@ -2,28 +2,19 @@
 
 namespace mara::tasks {
 
-RowSizes sizes_of(const Task& task) {
-  return {.ids = task.features() == 0 ? task.length() : 0,
-          .targets = task.targets(),
-          .inputs = task.length() * task.features(),
-          .values = task.has_values() ? task.targets() : 0};
-}
-
-Rows::Rows(int64_t count, const RowSizes& sizes)
-    : ids(static_cast<size_t>(count * sizes.ids)),
-      targets(static_cast<size_t>(count * sizes.targets)),
-      inputs(static_cast<size_t>(count * sizes.inputs)),
-      values(static_cast<size_t>(count * sizes.values)),
-      sizes_(sizes) {}
+Rows::Rows(int64_t count, const ExampleForm& form)
+    : ids(static_cast<size_t>(form.features == 0 ? count * form.length : 0)),
+      targets(static_cast<size_t>(count * form.targets)),
+      inputs(static_cast<size_t>(count * form.length * form.features)),
+      values(static_cast<size_t>(form.values ? count * form.targets : 0)),
+      count_(static_cast<size_t>(count)) {}
 
 Row Rows::operator[](int64_t i) {
-  const auto part = [i](auto& all, int64_t size) {
-    return std::span(all).subspan(static_cast<size_t>(i * size), static_cast<size_t>(size));
+  const auto part = [&](auto& all) {
+    const size_t size = all.size() / count_;
+    return std::span(all).subspan(static_cast<size_t>(i) * size, size);
   };
-  return {.ids = part(ids, sizes_.ids),
-          .targets = part(targets, sizes_.targets),
-          .inputs = part(inputs, sizes_.inputs),
-          .values = part(values, sizes_.values)};
+  return {.ids = part(ids), .targets = part(targets), .inputs = part(inputs), .values = part(values)};
 }
 
 }  // namespace mara::tasks

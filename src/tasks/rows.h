@@ -6,23 +6,17 @@
 
 namespace mara::tasks {
 
-/// How many numbers of each kind an example has.
-struct RowSizes {
-  int64_t ids = 0, targets = 0, inputs = 0, values = 0;
-};
-RowSizes sizes_of(const Task& task);
-
-/// Host memory of several examples, each kind of number row-major.
+/// Host memory of several examples of a form, each kind of number row-major.
 class Rows {
  public:
-  Rows(int64_t count, const RowSizes& sizes);
+  Rows(int64_t count, const ExampleForm& form);
   Row operator[](int64_t i);
 
   std::vector<int32_t> ids, targets;
   std::vector<float> inputs, values;
 
  private:
-  RowSizes sizes_;
+  size_t count_;
 };
 
 }  // namespace mara::tasks

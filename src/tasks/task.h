@@ -8,6 +8,7 @@
 #include <string>
 
 #include "config/fields.h"
+#include "core/example_form.h"
 #include "kernels/common/philox.h"
 
 namespace mara::tasks {
@@ -29,17 +30,7 @@ struct Row {
 class Task {
  public:
   virtual ~Task() = default;
-  virtual int64_t vocabulary() const = 0;  // token ids are in [0, vocabulary); 0 where the model reads real numbers
-  virtual int64_t length() const = 0;      // tokens the model reads per example, L
-  /// Real numbers per position that the model reads instead of a token; 0: tokens.
-  virtual int64_t features() const { return 0; }
-  /// Targets per example: L, one at each position; or 1, of the example as a whole.
-  virtual int64_t targets() const { return length(); }
-  virtual int64_t classes() const { return vocabulary(); }  // targets are in [0, classes)
-  /// Whether what is to be predicted are real numbers, Row::values; all targets are of class 0 then.
-  virtual bool has_values() const { return false; }
-  /// Whether examples are shorter than L and end in padding, id 0.
-  virtual bool padded() const { return false; }
+  virtual ExampleForm form() const = 0;
   /// Writes an example; targets[t] is what the model should predict at t. In valid and test only the answer is scored.
   void example(Split split, int64_t index, const Row& row) const;
   /// How far the answer is from where it is asked for: `position`, where a key to look up ends, minus the place where
@@ -78,13 +69,20 @@ class TaskConfig {
 
   std::string kind;
   void fields(config::Fields& f);
-  /// Throws Error where the options allow too few different examples for three splits.
-  std::unique_ptr<Task> make(uint64_t seed) const;
+  /// Throws Error where the options allow too few different examples for three splits. The last one is kept, also by
+  /// copies: what a task reads is read once, however often a recipe is passed over.
+  std::shared_ptr<const Task> make(uint64_t seed) const;
   /// Training examples are those with an index below this; 0: a fresh one every time.
   int64_t train_examples() const { return options_->train_examples; }
 
  private:
+  struct Made {
+    std::string from;  // options and seed
+    std::shared_ptr<const Task> task;
+  };
+
   std::shared_ptr<Options> options_;
+  mutable Made last_;
 };
 
 }  // namespace mara::tasks

@@ -63,10 +63,13 @@ constexpr config::Kind<Options> kTasks[] = {
 
 void TaskConfig::fields(config::Fields& f) { config::bind_kind(f, kTasks, kind, options_, "which task"); }
 
-std::unique_ptr<Task> TaskConfig::make(uint64_t seed) const {
-  std::unique_ptr<Task> task = options_->make(seed);
-  Rows rows(1, sizes_of(*task));
+std::shared_ptr<const Task> TaskConfig::make(uint64_t seed) const {
+  const std::string from = config::to_yaml(*this) + std::to_string(seed);
+  if (last_.from == from) return last_.task;
+  const std::shared_ptr<const Task> task = options_->make(seed);
+  Rows rows(1, task->form());
   for (const Split split : {Split::train, Split::valid, Split::test}) task->example(split, 0, rows[0]);
+  last_ = {from, task};
   return task;
 }
 

@@ -13,12 +13,13 @@ namespace {
 class TaskSource final : public BatchSource {
  public:
   explicit TaskSource(const Recipe& recipe)
-      : BatchSource(recipe.model_setup()),
-        task_(recipe.task->make(recipe.seed())),
+      : task_(recipe.task->make(recipe.seed())),
         seed_(recipe.seed()),
         examples_(recipe.task->train_examples()),
         batch_(recipe.train.batch),
-        rows_(batch_, tasks::sizes_of(*task_)) {}
+        rows_(batch_, task_->form()) {}
+
+  ExampleForm form() const override { return task_->form(); }
 
   Rows batch(int64_t step) override {
     parallel_chunks(batch_, 16, [&](int64_t begin, int64_t end) {
@@ -34,7 +35,7 @@ class TaskSource final : public BatchSource {
   uint64_t data_hash() const override { return task_->data_hash(); }
 
  private:
-  std::unique_ptr<tasks::Task> task_;
+  std::shared_ptr<const tasks::Task> task_;
   uint64_t seed_;
   int64_t examples_, batch_;
   tasks::Rows rows_;
@@ -43,8 +44,7 @@ class TaskSource final : public BatchSource {
 class ShardSource final : public BatchSource {
  public:
   explicit ShardSource(const Recipe& recipe)
-      : BatchSource(recipe.model_setup()),
-        tokenizer_(data::make_tokenizer(recipe.data->tokenizer)),
+      : tokenizer_(data::make_tokenizer(recipe.data->tokenizer)),
         stream_(recipe.data->stream(recipe.seed(), recipe.train.batch)),
         valid_(recipe.data->valid, *tokenizer_, data::DataConfig::option_of("valid")),
         prefetcher_([this](int64_t step, std::span<int32_t> ids,
@@ -55,13 +55,15 @@ class ShardSource final : public BatchSource {
     examples(last_split(), 1);
   }
 
+  ExampleForm form() const override { return ExampleForm::tokens(tokenizer_->vocabulary(), stream_.length()); }
+
   Rows batch(int64_t step) override {
     const data::Prefetcher::Slot& slot = prefetcher_.take(step);
     return {slot.ids, slot.targets};
   }
   eval::Examples examples(tasks::Split split, int64_t count) const override {
     return eval::text_examples(split == tasks::Split::test ? *test_ : valid_, *tokenizer_,
-                               {.length = length(), .count = count});
+                               {.length = stream_.length(), .count = count});
   }
   tasks::Split last_split() const override { return test_ ? tasks::Split::test : tasks::Split::valid; }
   uint64_t data_hash() const override { return stream_.hash(); }

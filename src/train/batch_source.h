@@ -12,10 +12,7 @@ namespace mara::train {
 class BatchSource {
  public:
   virtual ~BatchSource() = default;
-
-  explicit BatchSource(const models::ModelSetup& setup) : setup_(setup) {}
-  const models::ModelSetup& setup() const { return setup_; }
-  int64_t length() const { return setup_.length; }  // positions per example, L
+  virtual ExampleForm form() const = 0;
   /// What models::Batch holds, in host memory; empty where the data has none.
   struct Rows {
     std::span<const int32_t> ids, targets;
@@ -30,9 +27,6 @@ class BatchSource {
   virtual tasks::Split last_split() const { return tasks::Split::test; }
   /// Of the training data the recipe only names: a resumed run must find the same. 0: it names none.
   virtual uint64_t data_hash() const { return 0; }
-
- private:
-  models::ModelSetup setup_;
 };
 
 /// Throws Error for shards that are missing, damaged or of another tokenizer.

@@ -18,7 +18,7 @@ void send(std::optional<Upload>& upload, const Tensor& tensor, std::span<const T
 
 Batches::Batches(std::unique_ptr<BatchSource> source, int64_t batch, Device device)
     : source_(std::move(source)),
-      device_batch_(models::Batch::empty(batch, source_->setup(), device)),
+      device_batch_(models::Batch::empty(batch, source_->form(), device)),
       ids_(upload_to(device_batch_.ids)),
       targets_(upload_to(device_batch_.targets)),
       inputs_(upload_to(device_batch_.inputs)),

@@ -38,15 +38,16 @@ void add_row(std::vector<Description::Row>& rows, const std::string& full_name, 
   }
 }
 
-std::string table(const std::vector<Description::Row>& rows) {
+std::string table(const std::vector<Description::Row>& rows, const optim::OptimConfig& optim) {
   size_t width = 0;
   for (const Description::Row& row : rows) width = std::max(width, row.name.size());
   std::string out;
   for (const Description::Row& row : rows) {
     std::string notes = row.hints.precision == nn::Precision::f32 ? "f32" : "";
-    if (row.hints.trainable && row.hints.weight_decay) notes += notes.empty() ? "decayed" : ", decayed";
-    if (row.hints.trainable && row.hints.lr_scale != 1) {
-      notes += fmt::format("{}lr x {}", notes.empty() ? "" : ", ", row.hints.lr_scale);
+    const auto note = [&](const std::string& text) { notes += (notes.empty() ? "" : ", ") + text; };
+    if (row.hints.trainable && optim.decay_of(row.hints) > 0) note("decayed");
+    if (row.hints.trainable && optim.lr_scale(row.hints) != 1) {
+      note(fmt::format("lr x {:.4g}", optim.lr_scale(row.hints)));
     }
     std::string line =
         fmt::format("  {:<{}}  {:<16} {:>5} {:>16}  {}", row.name, width, to_string(row.shape),
@@ -79,9 +80,9 @@ Description describe(const Recipe& recipe) {
 std::string summary_text(const Description& d, const Recipe& recipe) {
   const models::ModelSetup setup = recipe.model_setup();
   const int64_t rows = recipe.train.micro_batch_size();
-  std::string out = "Parameters\n" + table(d.parameters);
+  std::string out = "Parameters\n" + table(d.parameters, recipe.optim);
   out += fmt::format("  {} trainable parameters\n", with_commas(d.parameter_count));
-  if (!d.constants.empty()) out += "Constants\n" + table(d.constants);
+  if (!d.constants.empty()) out += "Constants\n" + table(d.constants, recipe.optim);
   out += fmt::format(
       "Memory\n  weights and gradients {}\n  optimiser state {}\n  activations {} for {} sequences of {} tokens, "
       "without what kernels need for a moment\n"

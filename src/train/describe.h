@@ -23,7 +23,7 @@ struct Description {
   int64_t weight_bytes = 0;     // master weights, gradients, compute copies, constants
   int64_t optimizer_bytes = 0;
   int64_t activation_bytes = 0;  // peak of the step pool in one micro-batch, forward and backward
-  double flops_per_token = 0;    // products, attention and long convolutions; forward and backward
+  double flops_per_token = 0;    // products, attention, long convolutions and their systems; forward and backward
 };
 
 /// Walks one micro-batch of training on the meta device: exact shapes, the memory of tensors and the work, no data. A

@@ -82,23 +82,10 @@ void Recipe::fields(config::Fields& f) {
 
 models::ModelSetup Recipe::model_setup() const {
   if (data) {
-    const std::unique_ptr<data::Tokenizer> tokenizer = data::make_tokenizer(data->tokenizer);
-    return {.vocabulary = tokenizer->vocabulary(),
-            .length = data->length,
-            .targets = data->length,
-            .classes = tokenizer->vocabulary(),
-            .precision = precision};
+    return {ExampleForm::tokens(data::make_tokenizer(data->tokenizer)->vocabulary(), data->length), precision};
   }
-  if (!task) return {.precision = precision};  // an error that is reported once the whole recipe is read
-  const std::unique_ptr<tasks::Task> made = task->make(seed());
-  return {.vocabulary = made->vocabulary(),
-          .length = made->length(),
-          .features = made->features(),
-          .targets = made->targets(),
-          .classes = made->classes(),
-          .values = made->has_values(),
-          .padded = made->padded(),
-          .precision = precision};
+  if (!task) return {{}, precision};  // an error that is reported once the whole recipe is read
+  return {task->make(seed())->form(), precision};
 }
 
 Recipe Recipe::load(const std::string& path, const std::vector<std::string>& overrides) {

@@ -74,10 +74,16 @@ std::filesystem::path make_new(const std::filesystem::path& path, bool force) {
   return make_folder(path);
 }
 
+struct Metrics {
+  std::string kept, beyond;
+  double seconds = 0;  // until the last step that is kept
+};
+
 /// The lines of a run up to a step, and those beyond it. Beyond are also what follows the step's own evaluation (the
 /// one that ends a run, which is made again) and a line a killed process did not complete.
-std::pair<std::string, std::string> split_metrics(const std::string& text, int64_t step) {
+Metrics split_metrics(const std::string& text, int64_t step) {
   size_t begin = 0;
+  double seconds = 0;
   for (bool evaluated = false; begin < text.size();) {
     const size_t end = text.find('\n', begin);
     if (end == std::string::npos) break;
@@ -86,9 +92,10 @@ std::pair<std::string, std::string> split_metrics(const std::string& text, int64
     if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer()) break;
     if (evaluated || line["step"].get<int64_t>() > step) break;
     evaluated = line["step"].get<int64_t>() == step && line.contains("split");
+    if (const auto found = line.find("seconds"); found != line.end() && found->is_number()) seconds = *found;
     begin = end + 1;
   }
-  return {text.substr(0, begin), text.substr(begin)};
+  return {text.substr(0, begin), text.substr(begin), seconds};
 }
 
 }  // namespace
@@ -162,9 +169,11 @@ void RunFolder::set_aside(const std::string& resolved_recipe, const ResumePoint&
   if (std::filesystem::exists(path_ / kOutcome)) {
     std::filesystem::rename(path_ / kOutcome, numbered("outcome", ".json", number));
   }
-  if (const auto [kept, beyond] = split_metrics(read_whole(path_ / kMetrics), point.step()); !beyond.empty()) {
-    write_whole(numbered("metrics", ".jsonl", number), beyond);
-    write_whole(path_ / kMetrics, kept);
+  const Metrics metrics = split_metrics(read_whole(path_ / kMetrics), point.step());
+  seconds_ = metrics.seconds;
+  if (!metrics.beyond.empty()) {
+    write_whole(numbered("metrics", ".jsonl", number), metrics.beyond);
+    write_whole(path_ / kMetrics, metrics.kept);
   }
   const std::string recipe = read_whole(path_ / kRecipe);
   if (!recipe.empty() && recipe != resolved_recipe) {
@@ -190,7 +199,8 @@ void RunFolder::write(const StepMetrics& m) {
               {"grad_norm", number(m.grad_norm)},
               {"skipped", m.skipped},
               {"tokens_per_second", number(std::round(m.tokens_per_second))},
-              {"memory", m.memory}},
+              {"memory", m.memory},
+              {"seconds", m.seconds}},
              path_);
   if (!events_) return;
   events_->write(m.step, {{"loss", m.loss},

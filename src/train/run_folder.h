@@ -24,14 +24,15 @@ struct StepMetrics {
   bool skipped = false;          // not finite: the weights were left alone
   double tokens_per_second = 0;  // input tokens, over the step's own time
   int64_t memory = 0;            // bytes of the step pool at its peak
+  double seconds = 0;            // of training so far: every session's until here, evaluations included
 };
 
 /// How a run ended.
 struct Outcome {
   int64_t steps = 0;                     // those before a resume included
   int64_t skipped = 0;                   // of them
-  double seconds = 0;                    // of training since the start or resume, evaluations on `valid` included
-  double tokens_per_second = 0;          // input tokens, over these seconds
+  double seconds = 0;                    // of training in all sessions, evaluations on `valid` included
+  double tokens_per_second = 0;          // input tokens, since the start or resume
   bool stopped_early = false;            // train.stop_when was met
   int signal = 0;                        // SIGINT or SIGTERM ended it; the state is saved
   std::optional<eval::Evaluation> test;  // for text without a test split: of all of `valid`
@@ -63,6 +64,8 @@ class RunFolder {
   const std::filesystem::path& path() const { return path_; }
   /// Valid checkpoints of the run so far, by step, when it was resumed.
   const std::vector<checkpoint::Found>& checkpoints() const { return checkpoints_; }
+  /// Of training before it was resumed.
+  double seconds() const { return seconds_; }
   /// From now on metrics also go to an event file for TensorBoard, `first_step` the first of them.
   void write_events(int64_t first_step) { events_.emplace(path_, first_step); }
   /// One JSON object per line, written through at once.
@@ -81,6 +84,7 @@ class RunFolder {
   std::filesystem::path path_;
   io::FolderLock lock_;
   std::vector<checkpoint::Found> checkpoints_;
+  double seconds_ = 0;
   std::ofstream metrics_;
   std::optional<io::EventFile> events_;
 };

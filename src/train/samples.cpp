@@ -16,16 +16,16 @@ constexpr double kTemperature = 0.8;
 std::string sample_texts(const Recipe& recipe, const models::Model& model, const eval::Examples& held_out,
                          Device device) {
   const auto tokenizer = data::make_tokenizer(recipe.data->tokenizer);
-  const int64_t prompt = std::min(kPrompt, (held_out.length + 1) / 2), count = std::min(kSamples, held_out.count);
+  const int64_t prompt = std::min(kPrompt, (held_out.form.length + 1) / 2), count = std::min(kSamples, held_out.count);
   std::vector<std::vector<int32_t>> prompts;
-  std::vector<int32_t> ids(static_cast<size_t>(held_out.length)), targets(ids.size());
+  std::vector<int32_t> ids(static_cast<size_t>(held_out.form.length)), targets(ids.size());
   for (int64_t i = 0; i < count; ++i) {
     held_out.example(i * held_out.count / count, {ids, targets});
     prompts.emplace_back(ids.begin(), ids.begin() + prompt);
   }
   const generate::Sampler sampler({.temperature = kTemperature, .seed = recipe.seed()});
   const auto written = generate::generate(model, device, prompts, sampler,
-                                          {.max_tokens = std::min(kContinuation, held_out.length - prompt + 1),
+                                          {.max_tokens = std::min(kContinuation, held_out.form.length - prompt + 1),
                                            .vocabulary = tokenizer->vocabulary(),
                                            .stop = tokenizer->separator()});
   std::string out;

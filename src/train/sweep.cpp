@@ -89,6 +89,22 @@ std::vector<std::string> short_keys(const std::vector<std::string>& keys) {
   return out;
 }
 
+/// What to do instead where the options of one kind are in the way of another: "; sweep whole mappings, ...".
+std::string advice_on_kinds(const Axis& axis) {
+  std::string out;
+  for (size_t i = 0; i < axis[0].size(); ++i) {
+    const std::string& key = axis[0][i].key;
+    if (!key.ends_with(".kind")) continue;
+    std::string mappings;
+    for (const std::vector<Setting>& place : axis) {
+      mappings += (mappings.empty() ? "{kind: " : ",{kind: ") + place[i].value + "}";
+    }
+    out += "; each kind has options of its own, so sweep whole mappings: " + key.substr(0, key.rfind('.')) + "=" +
+           mappings;
+  }
+  return out;
+}
+
 std::string for_a_name(const std::string& value) {
   std::string out;
   bool gap = false;
@@ -125,6 +141,7 @@ std::vector<SweepPoint> sweep_points(const std::vector<std::string>& recipes, co
                                      const std::vector<std::string>& axes) {
   std::vector<Axis> parsed;
   std::vector<std::string> keys;
+  std::string advice;
   for (const std::string& axis : axes) {
     parsed.push_back(parse_axis(axis));
     for (const Setting& setting : parsed.back()[0]) {
@@ -132,6 +149,7 @@ std::vector<SweepPoint> sweep_points(const std::vector<std::string>& recipes, co
                  " is swept twice; give all its values at once");
       keys.push_back(setting.key);
     }
+    advice += advice_on_kinds(parsed.back());
   }
   const std::vector<std::string> names = short_keys(keys);
   std::vector<SweepPoint> points;
@@ -144,7 +162,7 @@ std::vector<SweepPoint> sweep_points(const std::vector<std::string>& recipes, co
         point.name += (point.name.empty() ? "" : ",") + names[i] + "=" + for_a_name(settings[i].value);
         all.push_back(settings[i].key + "=" + settings[i].value);
       }
-      const ErrorContext frame("the run " + point.name + " of " + path);
+      const ErrorContext frame("the run " + point.name + " of " + path + advice);
       MARA_CHECK(point.name.size() <= 200, "sweep: names of run folders have at most 200 characters; sweep fewer keys");
       MARA_CHECK(std::none_of(points.begin(), points.end(), [&](const SweepPoint& p) { return p.name == point.name; }),
                  "sweep: another run would have the same folder; give each value once, and recipes of different "

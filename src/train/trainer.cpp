@@ -51,12 +51,13 @@ Trainer::Trainer(const Recipe& recipe, Device device)
       captured_(step_pool_, recipe.train.capture == "step") {}
 
 Outcome Trainer::run(RunFolder& folder) {
-  const Clock::time_point start = Clock::now();
+  start_ = Clock::now() - std::chrono::round<Clock::duration>(std::chrono::duration<double>(folder.seconds()));
   const int64_t first = position_.step;
   if (recipe_.log.tensorboard) folder.write_events(first + 1);
   const int signal = train(folder);
-  Outcome outcome{.steps = position_.step, .skipped = position_.skipped, .seconds = seconds_since(start)};
-  outcome.tokens_per_second = static_cast<double>((position_.step - first) * tokens_per_step()) / outcome.seconds;
+  Outcome outcome{.steps = position_.step, .skipped = position_.skipped, .seconds = seconds_since(start_)};
+  outcome.tokens_per_second =
+      static_cast<double>((position_.step - first) * tokens_per_step()) / (outcome.seconds - folder.seconds());
   outcome.stopped_early = good_enough();
   outcome.signal = signal;
   if (signal == 0 && recipe_.eval.test_examples > 0) {
@@ -85,7 +86,8 @@ int Trainer::train(RunFolder& folder) {
   const Interrupts interrupts;
   const auto account = [&](int64_t ahead) {  // for all steps but the last `ahead`
     while (collected_ < position_.step - ahead) {
-      const StepMetrics metrics = collect();
+      StepMetrics metrics = collect();
+      metrics.seconds = seconds_since(start_);
       folder.write(metrics);
       progress.step(metrics);
       count(metrics);

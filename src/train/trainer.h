@@ -63,7 +63,7 @@ class Trainer {
   double lr(int64_t step) const;
   bool good_enough() const;
   bool finished() const { return position_.step >= recipe_.train.steps || good_enough(); }
-  int64_t tokens_per_step() const { return recipe_.train.batch * batches_.source().length(); }
+  int64_t tokens_per_step() const { return recipe_.train.batch * batches_.source().form().length; }
   void count(const StepMetrics& metrics);
   void count(const eval::Evaluation& valid);
   void body();
@@ -86,6 +86,7 @@ class Trainer {
   Tensor loss_sum_, count_;  // (1) f32 | f64, summed over the micro-batches of a step
   CapturedStep captured_;
   int64_t collected_ = 0;         // steps whose metrics have been read
+  Clock::time_point start_{};     // of training, had its sessions followed one another
   Clock::time_point last_end_{};  // of a step
 };
 

@@ -76,6 +76,34 @@ TEST_F(Eval, SaysOfATaskWhatTrainingSaid) {
   EXPECT_NE(printed().find("\ndistance "), std::string::npos) << printed();
 }
 
+TEST_F(Eval, OtherLengthsAndRates) {
+  const std::string rate = "model.mixer.ssm.rate=0.5", twice = "task.length=32";
+  const auto train_mixer = [&](const char* mixer, const char* positions = "none") {
+    std::filesystem::remove_all(folder_ / "run");
+    train_recipe("tests/mqar.yaml", {"train.steps=5", "task.vocab=64", std::string("model.positions=") + positions,
+                                     std::string("model.mixer={kind: ") + mixer + "}"});
+  };
+  for (const char* mixer : {"s4d", "s4", "h3"}) {
+    train_mixer(mixer);
+    const Json finer = evaluate({"--set", twice, "--set", rate}).at("results").at(0);
+    EXPECT_EQ(finer.at("examples"), 64);
+    EXPECT_NE(evaluate({"--set", rate}).at("results").at(0).at("loss"), evaluate().at("results").at(0).at("loss"));
+    if (std::string(mixer) == "s4") continue;
+    EXPECT_NE(evaluate({"--set", twice}).at("results").at(0).at("loss"), finer.at("loss"));
+  }
+  train_mixer("s4");
+  EXPECT_EQ(run({"eval", "run", "--set", twice}), 2);
+  expect_output({"must reach over the longest sequence, 32 positions", "s4 up to its period"});
+  train_mixer("s4d", "learned");
+  EXPECT_EQ(run({"eval", "run", "--set", twice}), 2);
+  expect_output({"positions: f32 of shape (32, 16) is required", "none of them with learned positions"});
+  train_mixer("long_conv");
+  EXPECT_EQ(run({"eval", "run", "--set", twice}), 2);
+  expect_output({"taps", "s4d, h3 and attention read sequences of other lengths"});
+  EXPECT_EQ(run({"eval", "run", "--set", rate}), 2);
+  expect_output({"model.mixer.ssm: unknown key for kind 'long_conv'", "with other mixers leave it out"});
+}
+
 TEST_F(Eval, SaysOfATextWhatTrainingSaid) {
   train_text();
   const Json last = last_of_training();

@@ -39,7 +39,7 @@ struct Oracle : models::Model {
 };
 
 TEST(Evaluate, CountsScoredPositions) {
-  const std::unique_ptr<tasks::Task> task = train::test_recipe("mqar").task->make(1);  // 3 answers per example
+  const std::shared_ptr<const tasks::Task> task = train::test_recipe("mqar").task->make(1);  // 3 answers per example
   Oracle oracle;
   const Evaluation e = evaluate(oracle, task_examples(*task, tasks::Split::valid, 10), 4, kCpu);
   EXPECT_EQ(e.examples, 10);
@@ -55,7 +55,7 @@ TEST(Evaluate, CountsExamplesThatAreRightThroughout) {
   const auto exact = [](const char* options, int64_t count) {
     tasks::TaskConfig config;
     config::Document::parse(options, "task.yaml").read(config);
-    const std::unique_ptr<tasks::Task> task = config.make(1);
+    const std::shared_ptr<const tasks::Task> task = config.make(1);
     Oracle oracle;
     return evaluate(oracle, task_examples(*task, tasks::Split::valid, count), 4, kCpu).exact;
   };
@@ -64,7 +64,7 @@ TEST(Evaluate, CountsExamplesThatAreRightThroughout) {
 }
 
 TEST(Evaluate, TakesTheFirstExamplesOfTheSplit) {
-  const std::unique_ptr<tasks::Task> task = train::test_recipe("mqar").task->make(1);
+  const std::shared_ptr<const tasks::Task> task = train::test_recipe("mqar").task->make(1);
   for (const tasks::Split split : {tasks::Split::valid, tasks::Split::test}) {
     Oracle oracle;
     evaluate(oracle, task_examples(*task, split, 5), 5, kCpu);
@@ -76,7 +76,7 @@ TEST(Evaluate, TakesTheFirstExamplesOfTheSplit) {
 
 TEST(Evaluate, DoesNotDependOnTheBatch) {
   const train::Recipe recipe = train::test_recipe("hyena");
-  const std::unique_ptr<tasks::Task> task = recipe.task->make(1);
+  const std::shared_ptr<const tasks::Task> task = recipe.task->make(1);
   const std::unique_ptr<models::Model> model = recipe.model.options->make(recipe.model_setup());
   const nn::ParameterArena arena(*model, kCpu, Dtype::f32, 1);
   const auto run = [&](int64_t batch) {
@@ -91,7 +91,7 @@ TEST(Evaluate, DoesNotDependOnTheBatch) {
 
 TEST(Evaluate, BreakdownAddsUp) {
   const train::Recipe recipe = train::test_recipe("mqar");
-  const std::unique_ptr<tasks::Task> task = recipe.task->make(1);
+  const std::shared_ptr<const tasks::Task> task = recipe.task->make(1);
   const std::unique_ptr<models::Model> model = recipe.model.options->make(recipe.model_setup());
   const nn::ParameterArena arena(*model, kCpu, Dtype::f32, 1);
   const Examples examples = task_examples(*task, tasks::Split::test, 40);
@@ -129,7 +129,7 @@ TEST(Evaluate, BreakdownAddsUp) {
 }
 
 TEST(Evaluate, NothingScoredIsNotADivisionByZero) {
-  const std::unique_ptr<tasks::Task> task = train::test_recipe("mqar").task->make(1);
+  const std::shared_ptr<const tasks::Task> task = train::test_recipe("mqar").task->make(1);
   Oracle oracle;
   const Evaluation e = evaluate(oracle, task_examples(*task, tasks::Split::valid, 0), 4, kCpu);
   EXPECT_EQ(e.scored, 0);
@@ -149,7 +149,7 @@ struct Zero : models::Model {
 };
 
 TEST(Evaluate, ValuesAgainstTheReference) {
-  const std::unique_ptr<tasks::Task> task = train::test_recipe("in_context_functions").task->make(1);
+  const std::shared_ptr<const tasks::Task> task = train::test_recipe("in_context_functions").task->make(1);
   Zero model;
   Breakdown breakdown;
   const Evaluation e = evaluate(model, task_examples(*task, tasks::Split::test, 400), 30, kCpu, &breakdown);
@@ -168,7 +168,7 @@ TEST(Evaluate, ValuesAgainstTheReference) {
 }
 
 TEST(Evaluate, OneClassPerExample) {
-  const std::unique_ptr<tasks::Task> task = train::test_recipe("listops").task->make(1);
+  const std::shared_ptr<const tasks::Task> task = train::test_recipe("listops").task->make(1);
   Oracle oracle;
   const Examples examples = task_examples(*task, tasks::Split::valid, 9);
   EXPECT_FALSE(examples.distance);

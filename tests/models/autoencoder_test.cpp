@@ -9,8 +9,7 @@ const std::string kKind = "kind: autoencoder, width: 12, blocks: 1, init_std: 0.
 const std::vector<int32_t> kIds{3, 5, 7, 2, 1, 8}, kSwapped{3, 2, 7, 5, 1, 8};
 
 ModelUnderTest autoencoder(const std::string& options, const std::vector<int32_t>& ids = kIds) {
-  ModelUnderTest m({.vocabulary = 9, .length = 6, .targets = 6, .classes = 9, .precision = {.compute = "f64"}},
-                   kKind + options);
+  ModelUnderTest m({ExampleForm::tokens(9, 6), {.compute = "f64"}}, kKind + options);
   m.batch.ids = Tensor::from(ids, {1, 6}, kCpu);
   m.batch.targets = Tensor::from(std::vector<int32_t>(6, 4), {1, 6}, kCpu);
   return m;
@@ -48,7 +47,7 @@ TEST(Autoencoder, PlacesAreSinusoids) {
 }
 
 TEST(Autoencoder, Refusals) {
-  EXPECT_EQ(error_of({.vocabulary = 9, .length = 6, .targets = 1, .classes = 4}, kKind + kHyena),
+  EXPECT_EQ(error_of({{.vocabulary = 9, .length = 6, .targets = 1, .classes = 4}, {}}, kKind + kHyena),
             "model.yaml:1: kind: an autoencoder needs a target token at every position, this task has others; use "
             "classifier");
   const ModelUnderTest m = autoencoder(kHyena);

@@ -92,7 +92,7 @@ TEST(Backbone, RotaryPositionsNeedAttentionSomewhere) {
 }
 
 TEST(Backbone, Errors) {
-  const ModelSetup setup{.vocabulary = 13, .length = 8, .targets = 8, .classes = 13};
+  const ModelSetup setup{ExampleForm::tokens(13, 8)};
   const auto error = [&](const std::string& options) {
     return error_of(setup, "kind: language_model, width: 12, blocks: 3, mixer: {kind: hyena}, " + options);
   };

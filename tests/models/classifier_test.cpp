@@ -8,13 +8,13 @@ namespace {
 using Ids = std::vector<int32_t>;
 
 ModelSetup setup(int64_t length, bool padded, int64_t features = 0, Dtype dtype = Dtype::f64) {
-  return {.vocabulary = features > 0 ? 0 : 9,
-          .length = length,
-          .features = features,
-          .targets = 1,
-          .classes = 4,
-          .padded = padded,
-          .precision = {.compute = to_string(dtype)}};
+  return {{.vocabulary = features > 0 ? 0 : 9,
+           .length = length,
+           .targets = 1,
+           .classes = 4,
+           .features = features,
+           .padded = padded},
+          {.compute = to_string(dtype)}};
 }
 
 const std::string kKind = "kind: classifier, width: 12, blocks: 2, init_std: 0.3, ";
@@ -26,8 +26,8 @@ ModelUnderTest classifier(const ModelSetup& setup, const std::string& options, c
   if (setup.features == 0) {
     m.batch.ids = Tensor::from(ids, {rows, static_cast<int64_t>(ids.size()) / rows}, kCpu);
   } else {
-    m.batch.inputs = Tensor::from(wave(rows * setup.length * setup.features, 0.4),
-                                  {rows, setup.length, setup.features}, Dtype::f32, kCpu);
+    m.batch.inputs = Tensor::from(wave(rows * setup.length * setup.features, 0.4), {rows, setup.length, setup.features},
+                                  Dtype::f32, kCpu);
   }
   return m;
 }
@@ -92,7 +92,7 @@ TEST(Classifier, PrecisionsAgree) {
 }
 
 TEST(Classifier, Refusals) {
-  const ModelSetup tokens{.vocabulary = 9, .length = 6, .targets = 6, .classes = 9};
+  const ModelSetup tokens{ExampleForm::tokens(9, 6)};
   EXPECT_EQ(error_of(tokens, kKind + kHyena),
             "model.yaml:1: kind: a classifier needs one class per example, this task has others; use language_model");
   EXPECT_EQ(error_of(setup(6, true), "kind: language_model, " + kHyena),

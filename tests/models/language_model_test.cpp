@@ -22,7 +22,7 @@ TEST(LanguageModel, TiedHeadIsTheTable) {
   for (size_t i = 0; i < before.size(); ++i) {
     EXPECT_EQ(before[i] != after[i], i % 13 == 12) << i;
   }
-  EXPECT_TRUE(parameter(*untied.model, "head").hints().weight_decay);
+  EXPECT_EQ(parameter(*untied.model, "head").hints().decay, nn::Decay::matrix);
 }
 
 TEST(LanguageModel, PadsTheVocabulary) {

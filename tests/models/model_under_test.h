@@ -22,11 +22,7 @@ struct ModelUnderTest {
   /// `options` without the kind.
   explicit ModelUnderTest(const std::string& options, Dtype dtype = Dtype::f32, Device device = kCpu,
                           int64_t vocabulary = 13, int64_t length = 8)
-      : ModelUnderTest({.vocabulary = vocabulary,
-                        .length = length,
-                        .targets = length,
-                        .classes = vocabulary,
-                        .precision = {.compute = to_string(dtype)}},
+      : ModelUnderTest({ExampleForm::tokens(vocabulary, length), {.compute = to_string(dtype)}},
                        "kind: language_model, " + options, device) {
     std::vector<int32_t> tokens(static_cast<size_t>(3 * length));
     for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>((5 * i + i * i) % vocabulary);

@@ -13,7 +13,7 @@ int64_t count(const std::string& options, int64_t vocabulary, int64_t length) {
     ModelConfig config;
     ModelSetup setup;
     void fields(config::Fields& f) { config.fields(f, setup); }
-  } mapping{{}, {.vocabulary = vocabulary, .length = length, .targets = length}};
+  } mapping{{}, {ExampleForm::tokens(vocabulary, length)}};
   config::Document::parse("{kind: language_model, " + options + "}", "model.yaml").read(mapping);
   const std::unique_ptr<Model> model = mapping.config.options->make(mapping.setup);
   return nn::ParameterArena(*model, kMeta, Dtype::f32, 1).parameter_count();

@@ -8,7 +8,7 @@ namespace {
 const std::string kKind = "kind: regressor, width: 12, blocks: 2, init_std: 0.3, ";
 
 ModelSetup setup() {
-  return {.length = 6, .features = 3, .targets = 6, .classes = 1, .values = true, .precision = {.compute = "f64"}};
+  return {{.length = 6, .targets = 6, .classes = 1, .features = 3, .values = true}, {.compute = "f64"}};
 }
 
 ModelUnderTest regressor(const std::string& options) {
@@ -39,7 +39,7 @@ TEST(Regressor, LossIsTheSquaredErrorWhereScored) {
 TEST(Regressor, Refusals) {
   EXPECT_EQ(error_of(setup(), kKind + "causal: false, " + kHyena),
             "model.yaml:1: causal: must be true: later positions show the values that are asked for");
-  EXPECT_EQ(error_of({.vocabulary = 9, .length = 6, .targets = 6, .classes = 9}, kKind + kHyena),
+  EXPECT_EQ(error_of({ExampleForm::tokens(9, 6), {}}, kKind + kHyena),
             "model.yaml:1: kind: a regressor needs a task of real numbers to predict, this one has classes; use "
             "language_model");
   EXPECT_EQ(error_of(setup(), "kind: classifier, " + kHyena),

@@ -132,7 +132,7 @@ TEST(FreeFilter, Hints) {
   FilterUnderTest slow({.lr_scale = 0.5, .smooth_frequency = 3}, 2, 1, 4), frozen({.lr_scale = 0}, 2, 1, 4);
   const ParamHints& taps = parameter(slow.filter, "taps").hints();
   EXPECT_EQ(taps.lr_scale, 0.5f);
-  EXPECT_FALSE(taps.weight_decay);
+  EXPECT_EQ(taps.decay, Decay::never);
   EXPECT_TRUE(taps.trainable);
   EXPECT_FALSE(parameter(slow.filter, "window").hints().trainable);
   EXPECT_FALSE(parameter(frozen.filter, "taps").hints().trainable);

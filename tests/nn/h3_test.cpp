@@ -203,8 +203,9 @@ TEST(H3, StartsAsPublished) {
   for (int64_t i = 0; i < 6 * 64; ++i) EXPECT_EQ(values.to_host()[static_cast<size_t>(i)], i % 64 == 0 ? 1 : 0);
   c.init().fill(values, 1, "c");
   for (const double v : values.to_host()) EXPECT_LE(std::fabs(v), 0.125);
-  EXPECT_FALSE(b.hints().weight_decay);
-  EXPECT_TRUE(c.hints().weight_decay);
+  EXPECT_EQ(b.hints().decay, Decay::never);
+  EXPECT_EQ(b.hints().max_lr, 1e-3f);
+  EXPECT_EQ(c.hints().decay, Decay::matrix);
 }
 
 }  // namespace

@@ -72,7 +72,7 @@ TEST(Embedding, ByHand) {
   const Tensor y = embedding.forward(Tensor::from(std::vector<int32_t>{2, 0, 1, 2}, {2, 2}, kCpu));
   EXPECT_EQ(y.shape(), (Shape{2, 2, 2}));
   expect_near(y, {20, 21, 0, 1, 10, 11, 20, 21});
-  EXPECT_FALSE(parameter(embedding, "table").hints().weight_decay);
+  EXPECT_EQ(parameter(embedding, "table").hints().decay, Decay::vector);
 }
 
 struct MlpCase {

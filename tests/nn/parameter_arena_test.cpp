@@ -115,8 +115,8 @@ TEST(ParameterArena, HintsAreKept) {
   Tree tree;
   const ParameterArena arena(tree, kCpu, Dtype::f32, 1);
   EXPECT_EQ(tree.scale->hints().lr_scale, 0.5f);
-  EXPECT_TRUE(parameter(tree, "blocks.0.weight").hints().weight_decay);
-  EXPECT_FALSE(parameter(tree, "blocks.0.bias").hints().weight_decay);
+  EXPECT_EQ(parameter(tree, "blocks.0.weight").hints().decay, Decay::matrix);
+  EXPECT_EQ(parameter(tree, "blocks.0.bias").hints().decay, Decay::vector);
   EXPECT_FALSE(tree.inner->table->hints().trainable);
   EXPECT_FALSE(tree.inner->table->grad().defined());
   EXPECT_EQ(tree.inner->table->value().to_host(), (std::vector<double>{0, 1, 2, 3}));

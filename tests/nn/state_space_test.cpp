@@ -110,6 +110,21 @@ TEST(DplrSsmTest, RateDividesThePeriod) {
   EXPECT_THROW(coarse.system->filter(129), Error);
 }
 
+// With zoh tap l is the integral of the continuous response over step l, and two steps of half the size cover it.
+TEST(DiagonalSsmTest, HalfTheRateSamplesTwiceAsFinely) {
+  const auto filter = [](const char* rule, double rate, int64_t length) {
+    DiagonalSsmOptions options = diagonal("lin", rule);
+    options.rate = rate;
+    return Held(std::make_unique<DiagonalSsm>(options, kChannels)).system->filter(length).to_host();
+  };
+  const std::vector<double> coarse = filter("zoh", 1, kLength), fine = filter("zoh", 0.5, 2 * kLength);
+  std::vector<double> pairs;
+  for (size_t i = 0; i < fine.size(); i += 2) pairs.push_back(fine[i] + fine[i + 1]);
+  EXPECT_LT(relative_error(pairs, coarse), 1e-12);
+  EXPECT_GT(relative_error(filter("zoh", 0.5, kLength), coarse), 0.1);  // controls: the rate is used, and by this rule
+  EXPECT_GT(relative_error(pairs, filter("bilinear", 1, kLength)), 1e-3);
+}
+
 TEST(StateSpaceTest, SSM_G13) {
   DiagonalSsmOptions options;
   options.discretization = "bilinear";
@@ -126,17 +141,19 @@ TEST(StateSpaceTest, SSM_G13) {
 
 TEST(StateSpaceTest, SSM_13_hints) {
   DplrSsmOptions options = dplr();
-  options.lr_scale = 0.25;
+  options.lr_scale = 0.25, options.max_lr = 0.5;
   DplrSsm system(options, kChannels, kLength);
   for (const char* name : {"log_dt", "log_decay", "frequency", "b", "p"}) {
     const ParamHints& hints = parameter(system, name).hints();
-    EXPECT_FALSE(hints.weight_decay) << name;
+    EXPECT_EQ(hints.decay, Decay::never) << name;
     EXPECT_EQ(hints.lr_scale, 0.25f) << name;
+    EXPECT_EQ(hints.max_lr, 0.5f) << name;
     EXPECT_EQ(hints.precision, Precision::f32) << name;
   }
   const ParamHints& c = parameter(system, "c").hints();
-  EXPECT_TRUE(c.weight_decay);
+  EXPECT_EQ(c.decay, Decay::matrix);
   EXPECT_EQ(c.lr_scale, 1);
+  EXPECT_EQ(c.max_lr, HUGE_VALF);
   EXPECT_EQ(c.precision, Precision::f32);
   DiagonalSsm real(diagonal("real", "zoh"), kChannels);
   EXPECT_FALSE(parameter(real, "frequency").hints().trainable);

@@ -1,5 +1,8 @@
 #include "optim/adamw.h"
 
+#include <map>
+
+#include "core/thrown.h"
 #include "nn/parameters.h"
 
 namespace mara::optim {
@@ -10,8 +13,9 @@ struct Parameters : nn::Module {
     param("a", {single ? 1 : 70}, nn::Init::ones());
     if (single) return;
     param("b", {3}, nn::Init::normal(1), {.lr_scale = 0.5f});
-    param("c", {5}, nn::Init::normal(1), {.weight_decay = false, .precision = nn::Precision::f32});
-    param("d", {2}, nn::Init::normal(1), {.lr_scale = 0.5f, .weight_decay = false});
+    param("c", {5}, nn::Init::normal(1), nn::kVector);
+    param("d", {2}, nn::Init::normal(1), nn::learned_at(0.5));
+    param("e", {4}, nn::Init::normal(1), {.max_lr = 0x1p-12f});
   }
 };
 
@@ -61,7 +65,10 @@ struct Scalar {
 
 TEST(AdamW, MatchesTheScalarFormulaWithHints) {
   // 2^-k rates are exact in f32, which the kernel's arguments are.
-  const OptimConfig config{.beta1 = 0.875, .beta2 = 0.96875, .eps = 0x1p-20, .weight_decay = 0.125, .clip = 2};
+  const OptimConfig config{
+      .lr = 0x1p-10, .beta1 = 0.875, .beta2 = 0.96875, .eps = 0x1p-20, .weight_decay = 0.125, .clip = 2};
+  const std::map<std::string, std::pair<double, double>> share_and_decay{
+      {"a", {1, 0.125}}, {"b", {0.5, 0.125}}, {"c", {1, 0}}, {"d", {0.5, 0}}, {"e", {0.25, 0.125}}};
   for (const Dtype dtype : {Dtype::f64, Dtype::f32, Dtype::bf16}) {
     Optimising setup(config, dtype);
     std::vector<double> initial = setup.arena.master().to_host();
@@ -79,10 +86,10 @@ TEST(AdamW, MatchesTheScalarFormulaWithHints) {
       EXPECT_NEAR(report.grad_norm, norm, 1e-6 * norm);
       EXPECT_EQ(report.skipped, 0);
       for (const nn::ParameterArena::Range& r : setup.arena.ranges()) {
-        const nn::ParamHints& hints = r.parameter->hints();
+        const auto& [share, decay] = share_and_decay.at(r.parameter->name());
         for (int64_t i = r.begin; i < r.end; ++i) {
           const auto at = static_cast<size_t>(i);
-          expected[at].step(gradient[at] * factor, lr * hints.lr_scale, hints.weight_decay ? 0.125 : 0, config, t);
+          expected[at].step(gradient[at] * factor, lr * share, decay, config, t);
         }
       }
     }
@@ -157,6 +164,34 @@ TEST(AdamW, SkippedStepsLeaveTheMomentsAlone) {
 TEST(AdamW, StateIsTwoMomentsPerWeight) {
   const Optimising s({}, Dtype::f32);
   EXPECT_EQ(s.optimizer->memory_bytes(), 2 * 4 * s.arena.master().numel());
+}
+
+TEST(OptimConfig, CapsTheLearningRate) {
+  const nn::ParamHints half{.lr_scale = 0.5f}, capped{.lr_scale = 0.5f, .max_lr = 1e-3f};
+  EXPECT_EQ(OptimConfig{.lr = 1e-2}.lr_scale(half), 0.5f);
+  EXPECT_FLOAT_EQ(OptimConfig{.lr = 1e-2}.lr_scale(capped), 0.1f);
+  EXPECT_EQ(OptimConfig{.lr = 2e-3}.lr_scale(capped), 0.5f);
+  EXPECT_EQ(OptimConfig{.lr = 1e-4}.lr_scale(capped), 0.5f);
+}
+
+TEST(OptimConfig, DecaysMatricesOrAllWithoutALearningRateOfTheirOwn) {
+  const OptimConfig matrices, all{.decay = "all"};
+  EXPECT_EQ(matrices.decay_of({}), 0.1);
+  EXPECT_EQ(all.decay_of({}), 0.1);
+  EXPECT_EQ(matrices.decay_of(nn::kVector), 0);
+  EXPECT_EQ(all.decay_of(nn::kVector), 0.1);
+  EXPECT_EQ(all.decay_of(nn::learned_at(1)), 0);
+}
+
+TEST(OptimConfig, UnknownDecay) {
+  const auto read = [](const std::string& decay) {
+    OptimConfig config;
+    config::Document::parse("kind: adamw\ndecay: " + decay, "x.yaml").read(config);
+    return config.decay;
+  };
+  EXPECT_EQ(read("all"), "all");
+  EXPECT_EQ(message_of<Error>([&] { read("al"); }),
+            "x.yaml:2: decay: must be one of matrices, all, got 'al'; did you mean 'all'?");
 }
 
 TEST(Optimizer, UnknownKind) {

@@ -97,6 +97,9 @@ TEST(RunReader, TextsAndTimes) {
   EXPECT_TRUE(damaged.settings.empty());
   EXPECT_EQ(damaged.recipe, "a: {b: [\n");
   EXPECT_FALSE(damaged.seconds);
+  write_file(path / "log.txt", "2026-02-28 23:59:50 info a\n2026-03-01 00:01:00 info b\n");
+  make_run(path, "{\"step\":1,\"seconds\":2.5}\n{\"step\":2,\"seconds\":4.5}\n");
+  EXPECT_EQ(read_run(path).seconds, 4.5);  // without breaks between sessions
 }
 
 TEST(RunReader, NotARun) {

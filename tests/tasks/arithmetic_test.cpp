@@ -28,8 +28,8 @@ TEST(Arithmetic, LayoutAndSum) {
       const auto task = make(
           "kind: arithmetic, digits: " + std::to_string(digits) + ", separator: " + (separator == 1 ? "true" : "false"),
           1);
-      EXPECT_EQ(task->vocabulary(), 13);
-      ASSERT_EQ(task->length(), static_cast<int64_t>(3 * digits + 1 + separator));
+      EXPECT_EQ(task->form().vocabulary, 13);
+      ASSERT_EQ(task->form().length, static_cast<int64_t>(3 * digits + 1 + separator));
       std::set<int64_t> carries;
       for (int64_t i = 0; i < 200; ++i) {
         const Example e = example(*task, i % 2 == 0 ? Split::train : Split::valid, i);

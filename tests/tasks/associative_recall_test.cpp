@@ -45,7 +45,7 @@ Parsed parse(const Example& e, int64_t vocab, int64_t keys_per_pair) {
 TEST(AssociativeRecall, LayoutAndTargets) {
   for (const int64_t m : {1, 2}) {
     const auto task = make("kind: associative_recall, vocab: 10, length: 20, num_keys: " + std::to_string(m), 1);
-    EXPECT_EQ(task->length(), m == 1 ? 22 : 21);  // 10 pairs, 6 pairs of three tokens; => and the query
+    EXPECT_EQ(task->form().length, m == 1 ? 22 : 21);  // 10 pairs, 6 pairs of three tokens; => and the query
     for (int64_t i = 0; i < 200; ++i) {
       const Example train = example(*task, Split::train, i), test = example(*task, Split::test, i);
       const Parsed parsed = parse(train, 10, m);
@@ -65,7 +65,7 @@ TEST(AssociativeRecall, AnswerLossAlone) {
   const Example e = example(*task, Split::train, 0);
   const Parsed parsed = parse(e, 20, 1);
   EXPECT_EQ(e.targets.back(), parsed.map.at(parsed.query));
-  EXPECT_EQ(std::count(e.targets.begin(), e.targets.end(), kernels::kIgnoredTarget), task->length() - 1);
+  EXPECT_EQ(std::count(e.targets.begin(), e.targets.end(), kernels::kIgnoredTarget), task->form().length - 1);
 }
 
 TEST(AssociativeRecall, DotIsTheAnswerForAbsentKeys) {

@@ -14,8 +14,8 @@ namespace {
 
 TEST(Copy, LayoutAndTargets) {
   const auto task = make("kind: copy, vocab: 6, length: 7", 1);
-  EXPECT_EQ(task->length(), 14);
-  EXPECT_EQ(task->vocabulary(), 6);
+  EXPECT_EQ(task->form().length, 14);
+  EXPECT_EQ(task->form().vocabulary, 6);
   std::vector<int> count(5);
   constexpr int kCount = 500;
   for (int64_t i = 0; i < kCount; ++i) {

@@ -14,12 +14,12 @@ namespace {
 
 /// How many of `count` training examples have each answer, which is checked.
 std::vector<int> answers(const Task& task, int64_t symbols, int count) {
-  std::vector<int> seen(static_cast<size_t>(task.length()) + 1);
+  std::vector<int> seen(static_cast<size_t>(task.form().length) + 1);
   for (int64_t i = 0; i < count; ++i) {
     const Example e = example(task, Split::train, i);
     const auto same = std::count(e.ids.begin(), e.ids.end(), e.ids.back());
     EXPECT_EQ(e.targets.back(), symbols + same);
-    EXPECT_EQ(std::count(e.targets.begin(), e.targets.end(), kernels::kIgnoredTarget), task.length() - 1);
+    EXPECT_EQ(std::count(e.targets.begin(), e.targets.end(), kernels::kIgnoredTarget), task.form().length - 1);
     EXPECT_LT(*std::max_element(e.ids.begin(), e.ids.end()), symbols);
     ++seen[static_cast<size_t>(same)];
   }
@@ -28,8 +28,8 @@ std::vector<int> answers(const Task& task, int64_t symbols, int count) {
 
 TEST(Counting, CountsAreBinomialWhereNoneIsTooFrequent) {
   const auto task = make("kind: counting", 1);
-  EXPECT_EQ(task->length(), 16);
-  EXPECT_EQ(task->vocabulary(), 4 + 17);
+  EXPECT_EQ(task->form().length, 16);
+  EXPECT_EQ(task->form().vocabulary, 4 + 17);
   constexpr int kCount = 8000;
   const std::vector<int> seen = answers(*task, 4, kCount);
   double p = std::pow(0.75, 15);  // of c - 1 = 0 equal tokens among 15

@@ -50,8 +50,8 @@ Parsed parse(const Example& e) {
 
 TEST(FuzzyRecall, LayoutAndTargets) {
   const auto task = make("kind: fuzzy_recall", 1);
-  EXPECT_EQ(task->length(), 128);
-  EXPECT_EQ(task->vocabulary(), 16);
+  EXPECT_EQ(task->form().length, 128);
+  EXPECT_EQ(task->form().vocabulary, 16);
   for (const Split split : {Split::train, Split::valid, Split::test}) {
     for (int64_t i = 0; i < 200; ++i) {
       const Example e = example(*task, split, i);

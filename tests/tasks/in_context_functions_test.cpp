@@ -12,8 +12,8 @@ namespace {
 
 TEST(InContextFunctions, ShowsTheValuesOfALinearFunction) {
   const auto task = make("kind: in_context_functions, dimension: 3, pairs: 4", 1);
-  EXPECT_EQ(task->length(), 9);
-  EXPECT_EQ(task->features(), 4);
+  EXPECT_EQ(task->form().length, 9);
+  EXPECT_EQ(task->form().features, 4);
   for (const Split split : {Split::train, Split::test}) {
     for (int64_t example_number = 0; example_number < 20; ++example_number) {
       const Example e = example(*task, split, example_number);
@@ -49,7 +49,7 @@ TEST(InContextFunctions, ReferenceIsLeastSquares) {
   const auto task = make("kind: in_context_functions, dimension: 4, pairs: 6", 1);
   std::vector<double> error(static_cast<size_t>(pairs) + 1), variance(error.size());
   for (int64_t i = 0; i < count; ++i) {
-    Rows rows(1, sizes_of(*task));
+    Rows rows(1, task->form());
     task->example(Split::test, i, rows[0]);
     std::vector<float> estimates(rows.values.size());
     task->reference(rows[0], estimates);
@@ -75,7 +75,7 @@ TEST(InContextFunctions, IsAPureFunctionAndSplitsAreDisjoint) {
   EXPECT_NE(example(*task, Split::valid, 7).inputs, example(*task, Split::valid, 8).inputs);
   for (int64_t i = 0; i < 50; ++i) {
     for (const Split split : {Split::train, Split::valid, Split::test}) {
-      Rows rows(1, sizes_of(*task));
+      Rows rows(1, task->form());
       task->example(split, i, rows[0]);
       EXPECT_EQ(split_of(rows[0]), split);
     }

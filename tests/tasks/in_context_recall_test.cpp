@@ -39,8 +39,8 @@ TEST(InContextRecall, LayoutAndTargets) {
     const auto task = make(
         noisy ? "kind: in_context_recall, vocab: 32, noise_vocab: 16, noise_fraction: 0.2" : "kind: in_context_recall",
         1);
-    EXPECT_EQ(task->length(), 127);
-    EXPECT_EQ(task->vocabulary(), noisy ? 32 : 16);
+    EXPECT_EQ(task->form().length, 127);
+    EXPECT_EQ(task->form().vocabulary, noisy ? 32 : 16);
     for (int64_t i = 0; i < 200; ++i) {
       const Example train = example(*task, Split::train, i), test = example(*task, Split::test, i);
       answers(train, 8, 16);
@@ -102,7 +102,7 @@ TEST(InContextRecall, NothingButNoiseSparesAPair) {
 
 TEST(InContextRecall, SingleQuery) {
   const auto task = make("kind: in_context_recall, vocab: 17, length: 16, multi_query: false", 1);
-  EXPECT_EQ(task->length(), 16);
+  EXPECT_EQ(task->form().length, 16);
   for (int64_t i = 0; i < 100; ++i) {
     for (const Split split : {Split::train, Split::test}) {
       Example e = example(*task, split, i);

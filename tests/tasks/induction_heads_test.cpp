@@ -26,7 +26,7 @@ std::vector<size_t> prefixes(const Example& e) {
 TEST(InductionHeads, LayoutAndTargets) {
   for (const size_t c : {1, 3}) {
     const auto task = make("kind: induction_heads, num_triggers: 4, copy_length: " + std::to_string(c), 1);
-    EXPECT_EQ(task->length(), 30 + static_cast<int64_t>(c));
+    EXPECT_EQ(task->form().length, 30 + static_cast<int64_t>(c));
     for (int64_t i = 0; i < 200; ++i) {
       const Split split = i % 2 == 0 ? Split::train : Split::valid;
       const Example e = example(*task, split, i);

@@ -60,8 +60,8 @@ struct Tree {
 
 TEST(Listops, ExpressionsAreAsAsked) {
   const auto task = make("kind: listops, min_length: 10, max_length: 60, max_depth: 4, max_args: 5", 1);
-  EXPECT_EQ(task->length(), 60);
-  EXPECT_EQ(task->classes(), 10);
+  EXPECT_EQ(task->form().length, 60);
+  EXPECT_EQ(task->form().classes, 10);
   size_t deepest = 0, longest = 0, shortest = 60;
   int most = 0;
   std::map<int32_t, int> values, operators;
@@ -96,8 +96,8 @@ TEST(Listops, ExpressionsAreAsAsked) {
 
 TEST(Listops, PublishedLengths) {
   const auto task = make("kind: listops", 1);
-  EXPECT_EQ(task->length(), 2000);
-  EXPECT_TRUE(task->padded());
+  EXPECT_EQ(task->form().length, 2000);
+  EXPECT_TRUE(task->form().padded);
   const Example e = example(*task, Split::test, 0);
   EXPECT_GT(std::find(e.ids.begin(), e.ids.end(), 2) - e.ids.begin(), 500);
 }

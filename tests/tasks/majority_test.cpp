@@ -24,8 +24,8 @@ int64_t lead(const Example& e, int64_t symbols) {
 TEST(Majority, TheAnswerLeadsByTheMargin) {
   for (const int64_t margin : {1, 3}) {
     const auto task = make("kind: majority, symbols: 4, length: 15, margin: " + std::to_string(margin), 1);
-    EXPECT_EQ(task->length(), 16);
-    EXPECT_EQ(task->vocabulary(), 5);
+    EXPECT_EQ(task->form().length, 16);
+    EXPECT_EQ(task->form().vocabulary, 5);
     int64_t least = 15;
     for (int64_t i = 0; i < 500; ++i) {
       const Example e = example(*task, i % 2 == 0 ? Split::train : Split::test, i);

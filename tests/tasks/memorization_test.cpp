@@ -16,7 +16,7 @@ namespace {
 
 /// The map as the first `count` examples of a split show it; the layout is checked.
 std::map<int32_t, int32_t> shown(const Task& task, Split split, int64_t count) {
-  const int32_t insert = static_cast<int32_t>(task.vocabulary() - 1), keys = insert / 2;
+  const int32_t insert = static_cast<int32_t>(task.form().vocabulary - 1), keys = insert / 2;
   std::map<int32_t, int32_t> map;
   for (int64_t i = 0; i < count; ++i) {
     const Example e = example(task, split, i);
@@ -33,8 +33,8 @@ std::map<int32_t, int32_t> shown(const Task& task, Split split, int64_t count) {
 
 TEST(Memorization, EverySplitAsksForOneMap) {
   const auto task = make("kind: memorization", 1);
-  EXPECT_EQ(task->length(), 32);
-  EXPECT_EQ(task->vocabulary(), 256);
+  EXPECT_EQ(task->form().length, 32);
+  EXPECT_EQ(task->form().vocabulary, 256);
   const std::map<int32_t, int32_t> map = shown(*task, Split::train, 256);
   EXPECT_EQ(map.size(), 127u) << "256 examples show every key";
   EXPECT_EQ(shown(*task, Split::valid, 256), map);

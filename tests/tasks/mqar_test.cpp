@@ -17,7 +17,7 @@ namespace {
 TEST(Mqar, LayoutAndTargets) {
   for (const size_t passes : {1, 2}) {
     const auto task = make("kind: mqar, vocab: 65, length: 64, num_passes: " + std::to_string(passes), 1);
-    EXPECT_EQ(task->length(), 64);
+    EXPECT_EQ(task->form().length, 64);
     for (int64_t i = 0; i < 300; ++i) {
       const Example e = example(*task, i % 2 == 0 ? Split::train : Split::test, i);
       std::map<int32_t, int32_t> map;

@@ -29,8 +29,8 @@ std::string error_of_image(const std::filesystem::path& path) {
 
 TEST(Pixels, Shapes) {
   const auto task = make("kind: pixels, side: 24, noise: 0", 1);
-  EXPECT_EQ(task->length(), 576);
-  EXPECT_EQ(task->classes(), 6);
+  EXPECT_EQ(task->form().length, 576);
+  EXPECT_EQ(task->form().classes, 6);
   std::map<int32_t, double> ink;  // mean brightness
   std::map<int32_t, int> count;
   for (int64_t i = 0; i < 1200; ++i) {
@@ -68,7 +68,7 @@ TEST(Pixels, YourOwnImages) {
   }
   const std::string options = "kind: pixels, side: 2, folder: " + folder.path().string();
   const auto task = make(options, 1);
-  EXPECT_EQ(task->classes(), 2);
+  EXPECT_EQ(task->form().classes, 2);
   std::map<int32_t, int> count;
   for (int64_t i = 0; i < 200; ++i) {
     const Example e = example(*task, Split::train, i);
@@ -95,6 +95,8 @@ TEST(Pixels, YourOwnImages) {
                 "task.side");
   write(folder / "c/readme.txt", "");
   EXPECT_EQ(error_of(options), "task.folder: " + (folder / "c").string() + ": holds no .pgm or .ppm files");
+  EXPECT_EQ(error_of(options + ", noise: 0.1"),
+            "task.yaml:1: noise: is of drawn images, task.folder gives others; leave one of them out");
   EXPECT_NE(error_of("kind: pixels, folder: nowhere").find("a folder is required"), std::string::npos);
 }
 

@@ -14,8 +14,8 @@ namespace {
 
 TEST(SelectiveCopying, LayoutAndTargets) {
   const auto task = make("kind: selective_copying, vocab: 8, length: 12, num_tokens: 3", 1);
-  EXPECT_EQ(task->length(), 12);
-  EXPECT_EQ(task->vocabulary(), 8);
+  EXPECT_EQ(task->form().length, 12);
+  EXPECT_EQ(task->form().vocabulary, 8);
   for (int64_t i = 0; i < 200; ++i) {
     const Example e = example(*task, i % 2 == 0 ? Split::train : Split::test, i);
     EXPECT_LT(e.ids[7], 6) << "no blank follows the last token";

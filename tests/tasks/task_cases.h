@@ -19,7 +19,7 @@ struct Example {
 };
 
 inline Example example(const Task& task, Split split, int64_t index) {
-  Rows rows(1, sizes_of(task));
+  Rows rows(1, task.form());
   task.example(split, index, rows[0]);
   return {rows.ids, rows.targets, rows.inputs, rows.values};
 }
@@ -41,7 +41,7 @@ inline TaskConfig read(const std::string& options) {
   return config;
 }
 
-inline std::unique_ptr<Task> make(const std::string& options, uint64_t seed) { return read(options).make(seed); }
+inline std::shared_ptr<const Task> make(const std::string& options, uint64_t seed) { return read(options).make(seed); }
 
 inline std::string error_of(const std::string& options) {
   try {

@@ -18,7 +18,7 @@ namespace {
 
 class EveryTask : public testing::TestWithParam<std::string> {
  protected:
-  std::unique_ptr<Task> task = make(GetParam(), 3);
+  std::shared_ptr<const Task> task = make(GetParam(), 3);
 };
 
 const std::string kLookUps[] = {"kind: associative_recall",
@@ -48,10 +48,10 @@ TEST_P(EveryTask, IdsAndTargetsAreTokens) {
   for (const Split split : {Split::train, Split::valid, Split::test}) {
     for (int64_t i = 0; i < 50; ++i) {
       const Example e = example(*task, split, i);
-      for (const int32_t id : e.ids) ASSERT_TRUE(id >= 0 && id < task->vocabulary());
+      for (const int32_t id : e.ids) ASSERT_TRUE(id >= 0 && id < task->form().vocabulary);
       bool scored = false;
       for (const int32_t target : e.targets) {
-        ASSERT_TRUE(target == kernels::kIgnoredTarget || (target >= 0 && target < task->classes()));
+        ASSERT_TRUE(target == kernels::kIgnoredTarget || (target >= 0 && target < task->form().classes));
         scored |= target != kernels::kIgnoredTarget;
       }
       EXPECT_TRUE(scored);
@@ -80,7 +80,7 @@ TEST_P(LookUp, DistanceLeadsToTheAnswer) {
   std::set<int64_t> distances;
   for (int64_t i = 0; i < 50; ++i) {
     const Example e = example(*task, Split::valid, i);
-    for (int64_t t = 0; t < task->length(); ++t) {
+    for (int64_t t = 0; t < task->form().length; ++t) {
       const int32_t target = e.targets[static_cast<size_t>(t)];
       if (target == kernels::kIgnoredTarget) continue;
       const int64_t distance = task->distance(e.ids, t);
@@ -139,9 +139,9 @@ TEST(TaskConfig, Defaults) {
   EXPECT_EQ(read("kind: in_context_recall").train_examples(), 12800);
   EXPECT_EQ(read("kind: memorization").train_examples(), 256);
   EXPECT_EQ(read("kind: mqar, examples: 0").train_examples(), 0);
-  EXPECT_EQ(make("kind: associative_recall", 0)->length(), 42);
-  EXPECT_EQ(make("kind: induction_heads", 0)->length(), 31);
-  EXPECT_EQ(make("kind: mqar", 0)->vocabulary(), 8192);
+  EXPECT_EQ(make("kind: associative_recall", 0)->form().length, 42);
+  EXPECT_EQ(make("kind: induction_heads", 0)->form().length, 31);
+  EXPECT_EQ(make("kind: mqar", 0)->form().vocabulary, 8192);
 }
 
 TEST(TaskConfig, PrintsAndReadsBack) {
@@ -159,8 +159,22 @@ TEST(TaskConfig, ReadingACopyLeavesTheOriginal) {
   const TaskConfig config = read("kind: mqar, vocab: 256");
   TaskConfig copy = config;
   config::Document::parse("kind: mqar\nlength: 128\n", "copy.yaml").read(copy);
-  EXPECT_EQ(copy.make(0)->length(), 128);
-  EXPECT_EQ(config.make(0)->length(), 64);
+  EXPECT_EQ(copy.make(0)->form().length, 128);
+  EXPECT_EQ(config.make(0)->form().length, 64);
+}
+
+TEST(TaskConfig, MakesATaskOnce) {
+  TaskConfig config = read("kind: mqar, vocab: 256");
+  const TaskConfig copy = config;
+  const auto task = config.make(0);
+  EXPECT_EQ(config.make(0), task);
+  const TaskConfig later = config;
+  config::to_yaml(config);
+  EXPECT_EQ(later.make(0), task);
+  EXPECT_NE(copy.make(0), task);  // made before it was
+  EXPECT_NE(later.make(1), task);
+  config::Document::parse("kind: mqar\nvocab: 128\n", "again.yaml").read(config);
+  EXPECT_EQ(config.make(0)->form().vocabulary, 128);
 }
 
 TEST(TaskConfig, ListsTheOptionsOfEveryKind) {

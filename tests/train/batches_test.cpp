@@ -21,7 +21,7 @@ TEST(Batches, AreAFunctionOfSeedAndStep) {
     from.upload(step);
     return from.part(0, 4).ids.to_host_i32();
   };
-  const int64_t length = a.source().length();
+  const int64_t length = a.source().form().length;
   std::multiset<std::vector<int32_t>> epoch;
   for (int64_t step = 0; step < 3; ++step) {
     const std::vector<int32_t> batch = ids(a, step);
@@ -31,7 +31,7 @@ TEST(Batches, AreAFunctionOfSeedAndStep) {
   EXPECT_NE(ids(a, 1), ids(b, 2));
   EXPECT_NE(ids(a, 1), ids(other, 1));
   // One epoch is every example once.
-  const std::unique_ptr<tasks::Task> task = test_recipe("hyena").task->make(1);
+  const std::shared_ptr<const tasks::Task> task = test_recipe("hyena").task->make(1);
   std::multiset<std::vector<int32_t>> all;
   for (int64_t i = 0; i < 12; ++i) {
     std::vector<int32_t> example(static_cast<size_t>(length)), targets(example);
@@ -45,8 +45,8 @@ TEST(Batches, PartsAreViews) {
   Batches from = batches({}, 6);
   from.upload(0);
   const models::Batch whole = from.part(0, 6), part = from.part(2, 3);
-  EXPECT_EQ(part.ids.shape(), (Shape{3, from.source().length()}));
-  EXPECT_EQ(part.targets.view().ptr<int32_t>(), whole.targets.view().ptr<int32_t>() + 2 * from.source().length());
+  EXPECT_EQ(part.ids.shape(), (Shape{3, from.source().form().length}));
+  EXPECT_EQ(part.targets.view().ptr<int32_t>(), whole.targets.view().ptr<int32_t>() + 2 * from.source().form().length);
 }
 
 TEST(Batches, RealInputsAndValues) {
@@ -57,8 +57,8 @@ TEST(Batches, RealInputsAndValues) {
   EXPECT_FALSE(part.ids.defined());
   EXPECT_EQ(part.inputs.shape(), (Shape{3, 13, 3}));
   EXPECT_EQ(part.values.shape(), (Shape{3, 13}));
-  const std::unique_ptr<tasks::Task> task = recipe.task->make(recipe.seed());
-  tasks::Rows row(1, tasks::sizes_of(*task));
+  const std::shared_ptr<const tasks::Task> task = recipe.task->make(recipe.seed());
+  tasks::Rows row(1, task->form());
   std::multiset<std::vector<double>> all, seen;  // one epoch in another order
   for (int64_t i = 0; i < 16; ++i) {
     task->example(tasks::Split::train, i, row[0]);

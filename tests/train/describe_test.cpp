@@ -1,5 +1,6 @@
 #include "train/describe.h"
 
+#include <gmock/gmock.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -69,6 +70,36 @@ TEST(Describe, FlopsByHand) {
   const double block = 6.0 * (4 * D * D + 8 * D * D) + 7.0 * D * L, head = 6.0 * D * V;
   EXPECT_DOUBLE_EQ(flops(1), block + head);
   EXPECT_DOUBLE_EQ(flops(3), 3 * block + head);
+}
+
+TEST(Describe, FlopsOfSystemsByHand) {
+  const auto flops = [](const char* kind, int state) {
+    return describe(test_recipe("mqar", {"model.blocks=1", std::string("model.mixer={kind: ") + kind +
+                                                               ", ssm: {state: " + std::to_string(state) + "}}"}))
+        .flops_per_token;
+  };
+  // D = 16 systems of 4 more modes, 16 taps of each (the period of S4 is 16 too), for 16 sequences of 16 tokens.
+  EXPECT_NEAR(flops("s4d", 24) - flops("s4d", 16), (8 + 16) * 16 * 4 * 16 / 256.0, 1e-9);
+  EXPECT_NEAR(flops("s4", 24) - flops("s4", 16), (32 + 64) * 16 * 4 * 16 / 256.0, 1e-9);
+}
+
+TEST(Describe, SaysWhatIsDecayedAndLearnsAtItsOwnRate) {
+  const auto line = [](const std::string& name, const std::vector<std::string>& overrides) {
+    const Recipe recipe = test_recipe("s4d", overrides);
+    const std::string text = summary_text(describe(recipe), recipe);
+    const size_t begin = text.find("  " + name + " ");
+    return text.substr(begin, text.find('\n', begin) - begin);
+  };
+  const std::string step = "blocks.*.mixer.ssm.log_dt", gain = "norm.gain", matrix = "blocks.*.mlp.in.weight";
+  using testing::EndsWith;
+  EXPECT_THAT(line(step, {"optim.lr=0.01"}), EndsWith("f32, lr x 0.1"));
+  EXPECT_THAT(line(step, {"optim.lr=0.01", "model.mixer.ssm.max_lr=0.005", "optim.decay=all"}),
+              EndsWith("f32, lr x 0.5"));
+  EXPECT_THAT(line(step, {"optim.lr=0.001"}), EndsWith("  f32"));
+  EXPECT_THAT(line(gain, {}), EndsWith("  f32"));
+  EXPECT_THAT(line(gain, {"optim.decay=all"}), EndsWith("  f32, decayed"));
+  EXPECT_THAT(line(matrix, {}), EndsWith("  decayed"));
+  EXPECT_THAT(line(matrix, {"optim.weight_decay=0"}), EndsWith(" 1,024"));
 }
 
 TEST(Describe, RecomputeAndMicroBatchesSaveActivations) {

@@ -53,7 +53,7 @@ TEST(RunFolder, MetricsOfARun) {
       EXPECT_EQ(object["examples"], 8);
     } else {
       EXPECT_EQ(object["step"], ++step);
-      for (const char* key : {"loss", "lr", "grad_norm", "tokens_per_second", "memory"}) {
+      for (const char* key : {"loss", "lr", "grad_norm", "tokens_per_second", "memory", "seconds"}) {
         EXPECT_TRUE(object[key].is_number()) << key;
       }
       EXPECT_TRUE(object["skipped"].is_boolean());

@@ -10,6 +10,7 @@ namespace {
 using testing::ElementsAre;
 using testing::Field;
 using testing::HasSubstr;
+using testing::Not;
 
 const std::string kHyena = std::string(MARA_SOURCE_DIR) + "/recipes/tests/hyena.yaml";
 const std::string kMqar = std::string(MARA_SOURCE_DIR) + "/recipes/tests/mqar.yaml";
@@ -87,6 +88,10 @@ TEST(SweepPoints, SaysWhatIsWrong) {
   for (const auto& c : cases) {
     for (const std::string& part : c.says) EXPECT_THAT(error_of({kHyena}, c.axes), HasSubstr(part));
   }
+  const std::string whole = "sweep whole mappings: model.mixer={kind: hyena},{kind: s4d}";
+  EXPECT_THAT(error_of({kHyena}, {"model.mixer.kind=hyena,s4d"}), HasSubstr(whole));
+  EXPECT_THAT(error_of({kHyena}, {"model.mixer.order=1"}), Not(HasSubstr("whole mappings")));
+  EXPECT_EQ(error_of({kHyena}, {whole.substr(whole.find("model"))}), "");
   EXPECT_THAT(error_of({kHyena, kHyena}, {}), HasSubstr("recipes of different run.name"));
   EXPECT_THAT(error_of({kHyena, kMqar}, {"model.mixer.order=2,1"}), HasSubstr("in the run test_hyena,order=1 of "));
 }
