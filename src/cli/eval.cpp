@@ -51,7 +51,8 @@ std::string advice(const std::string& assignment) {
   if (assignment.starts_with(kRate)) return "; s4d, s4 and h3 have a rate, with other mixers leave it out";
   if (!assignment.starts_with("task.")) return "";
   return "; of mixers s4d, h3 and attention read sequences of other lengths than in training, s4 up to its period (at "
-         "model.mixer.ssm.rate=0.5 twice as many positions), none of them with learned positions";
+         "model.mixer.ssm.rate=0.5 twice as many positions), none of them with learned positions; no model reads more "
+         "ids than it was made for";
 }
 
 train::LoadedModel load(const Arguments& arguments, Device device) {

@@ -115,7 +115,8 @@ void DplrSsmOptions::fields(config::Fields& f, int64_t channels, int64_t max_len
   f.field("period", period,
           "longest filter, a power of two, which the weights are bound to; 0: that from the model's longest sequence",
           config::between(0, 1 << 24));
-  f.require(power_of_two(rate), "rate", "must be a power of two, since it divides the period");
+  f.require(power_of_two(rate), "rate",
+            detail::join({"must be a power of two, since it divides the period, got ", rate}));
   f.require(period == 0 || std::has_single_bit(static_cast<uint64_t>(period)), "period",
             "must be a power of two or 0, got " + std::to_string(period));
   const int64_t reach = period_of(*this, max_length);

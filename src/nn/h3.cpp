@@ -91,7 +91,7 @@ H3::H3(const H3Options& options, const MixerSetup& setup)
                      options.ssm.hints())),
       shift_c_(param("shift_c", {setup.width, options.shift_state}, Init::fan_in(options.shift_state),
                      {.precision = Precision::f32})),
-      ssm_(child("ssm", std::make_unique<DiagonalSsm>(options.ssm, heads_, setup.causal ? 1 : 2))) {}
+      ssm_(child("ssm", std::make_unique<DiagonalSsm>(options.ssm, heads_, setup.directions()))) {}
 
 H3Layer::Filters H3::filters(int64_t length, bool) const {
   const int64_t taps = std::min(length, options_.shift_state);

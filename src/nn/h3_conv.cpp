@@ -16,7 +16,7 @@ H3Conv::H3Conv(const H3ConvOptions& options, const MixerSetup& setup)
     : H3Layer("h3_conv", setup, setup.width),
       key_filter_(child("key_filter", std::make_unique<FreeFilter>(options.filter, setup.width, 1, setup.max_length))),
       memory_filter_(child("memory_filter", std::make_unique<FreeFilter>(options.filter, setup.width,
-                                                                         setup.causal ? 1 : 2, setup.max_length))) {}
+                                                                         setup.directions(), setup.max_length))) {}
 
 H3Layer::Filters H3Conv::filters(int64_t length, bool training) const {
   const Tensor memory = memory_filter_.taps(length, training);

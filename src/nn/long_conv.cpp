@@ -28,9 +28,8 @@ std::unique_ptr<SequenceMixer> LongConvOptions::make(const MixerSetup& setup) co
 LongConv::LongConv(const LongConvOptions& options, const MixerSetup& setup)
     : options_(options),
       setup_(setup),
-      filter_(
-          child("filter", std::make_unique<FreeFilter>(options.filter, setup.width,
-                                                       options.filters * (setup.causal ? 1 : 2), setup.max_length))),
+      filter_(child("filter", std::make_unique<FreeFilter>(options.filter, setup.width,
+                                                           options.filters * setup.directions(), setup.max_length))),
       skip_(param("skip", {options.filters * setup.width}, Init::normal(1), kVector)),
       output_(child("output",
                     std::make_unique<ChannelOutput>(ChannelOutputOptions{.dropout = options.dropout},

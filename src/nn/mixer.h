@@ -18,6 +18,9 @@ struct MixerSetup {
   double init_std = 0.02;    // of weight matrices
   double output_std = 0.02;  // of the matrix that writes to the residual stream
   double rotary_base = 0;    // 0: no rotary positions
+
+  /// Long filters where a causal model has one: another for later positions in models that are not.
+  int64_t directions() const { return causal ? 1 : 2; }
 };
 
 /// What a mixer remembers of the positions it has read. It belongs to the call site: a block that is applied R times

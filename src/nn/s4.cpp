@@ -12,8 +12,6 @@ struct State final : MixerState {
   SystemConv convolution;  // (D, B, T)
 };
 
-int64_t filters(const MixerSetup& setup) { return setup.causal ? 1 : 2; }
-
 }  // namespace
 
 void S4dOptions::fields(config::Fields& f, const MixerSetup& setup) {
@@ -23,7 +21,7 @@ void S4dOptions::fields(config::Fields& f, const MixerSetup& setup) {
 }
 
 std::unique_ptr<SequenceMixer> S4dOptions::make(const MixerSetup& setup) const {
-  return std::make_unique<StateSpaceMixer>("s4d", std::make_unique<DiagonalSsm>(ssm, setup.width, filters(setup)),
+  return std::make_unique<StateSpaceMixer>("s4d", std::make_unique<DiagonalSsm>(ssm, setup.width, setup.directions()),
                                            output, setup);
 }
 
@@ -35,7 +33,7 @@ void S4Options::fields(config::Fields& f, const MixerSetup& setup) {
 
 std::unique_ptr<SequenceMixer> S4Options::make(const MixerSetup& setup) const {
   return std::make_unique<StateSpaceMixer>(
-      "s4", std::make_unique<DplrSsm>(ssm, setup.width, setup.max_length, filters(setup)), output, setup);
+      "s4", std::make_unique<DplrSsm>(ssm, setup.width, setup.max_length, setup.directions()), output, setup);
 }
 
 StateSpaceMixer::StateSpaceMixer(const char* kind, std::unique_ptr<StateSpace> system,

@@ -48,7 +48,7 @@ void SsmOptions::fields(config::Fields& f, int64_t channels) {
   f.field("state", state, "numbers in the state of a channel, N: pairs of conjugates", config::between(2, 1 << 14));
   f.field("dt_min", dt_min, "smallest initial step size", config::between(1e-8, 1e8));
   f.field("dt_max", dt_max, "largest initial step size", config::between(1e-8, 1e8));
-  f.field("systems", systems, "different ones, shared by the channels in turn; 0: one per channel",
+  f.field("systems", systems, "different ones, shared by the channels (h3: heads) in turn; 0: one each",
           config::at_least(0));
   f.field("lr_scale", lr_scale, "learning rate of step sizes and systems but c, times the model's; 0: constants",
           config::at_least(0));
@@ -58,7 +58,8 @@ void SsmOptions::fields(config::Fields& f, int64_t channels) {
   f.require(state % 2 == 0, "state", "must be even, states come in pairs of conjugates; got " + std::to_string(state));
   f.require(dt_min <= dt_max, "dt_min", detail::join({"must be at most dt_max = ", dt_max, ", got ", dt_min}));
   f.require(systems == 0 || channels % systems == 0, "systems",
-            "must divide the " + std::to_string(channels) + " channels, got " + std::to_string(systems));
+            "must divide the number of channels (h3: heads), " + std::to_string(channels) + ", got " +
+                std::to_string(systems));
 }
 
 ParamHints SsmOptions::hints() const {

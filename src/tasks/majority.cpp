@@ -20,15 +20,20 @@ void Majority::draw(PhiloxSequence& random, Split, const Row& row) const {
   constexpr int kAttempts = 10'000;
   const std::span<int32_t> tokens = ids.first(ids.size() - 1);
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    std::vector<int64_t> count(static_cast<size_t>(config_.symbols));
-    for (int32_t& token : tokens) {
-      token = static_cast<int32_t>(random.below(static_cast<uint32_t>(config_.symbols)));
-      ++count[static_cast<size_t>(token)];
+    for (int32_t& token : tokens) token = static_cast<int32_t>(random.below(static_cast<uint32_t>(config_.symbols)));
+    // Only symbols that occur are counted: there may be many more.
+    std::vector<int32_t> sorted(tokens.begin(), tokens.end());
+    std::sort(sorted.begin(), sorted.end());
+    int64_t most = 0, second = 0;
+    int32_t symbol = 0;
+    for (auto begin = sorted.begin(), end = begin; begin != sorted.end(); begin = end) {
+      end = std::upper_bound(begin, sorted.end(), *begin);
+      const int64_t count = end - begin;
+      if (count > most) symbol = *begin;
+      second = std::max(second, std::min(count, most));
+      most = std::max(most, count);
     }
-    const auto most = std::max_element(count.begin(), count.end());
-    const int32_t symbol = static_cast<int32_t>(most - count.begin());
-    const auto comes_close = [&](int64_t n) { return n > *most - config_.margin; };
-    if (std::count_if(count.begin(), count.end(), comes_close) > 1) continue;
+    if (most - second < config_.margin) continue;
     ids.back() = static_cast<int32_t>(config_.symbols);
     next_token_targets(ids, symbol, 1, targets);
     return;

@@ -55,7 +55,7 @@ void PixelsConfig::fields(config::Fields& f) {
   f.field("noise", noise, "standard deviation of the noise of drawn images, black to white being 1",
           config::between(0, 10));
   f.require(folder.empty() || noise == 0, "noise",
-            "is of drawn images, task.folder gives others; leave one of them out");
+            "is of drawn images, task.folder gives others; set it to 0, or leave the folder out");
 }
 
 Pixels::Pixels(const Config& config, uint64_t seed) : Task(seed), config_(config), classes_(kShapes) {

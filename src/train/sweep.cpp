@@ -147,6 +147,9 @@ std::vector<SweepPoint> sweep_points(const std::vector<std::string>& recipes, co
     for (const Setting& setting : parsed.back()[0]) {
       MARA_CHECK(std::find(keys.begin(), keys.end(), setting.key) == keys.end(), "--sweep ", axis, ": ", setting.key,
                  " is swept twice; give all its values at once");
+      MARA_CHECK(std::none_of(overrides.begin(), overrides.end(),
+                              [&](const std::string& o) { return trimmed(o.substr(0, o.find('='))) == setting.key; }),
+                 "--sweep ", axis, ": ", setting.key, " is set and swept; leave one of the two out");
       keys.push_back(setting.key);
     }
     advice += advice_on_kinds(parsed.back());

@@ -77,6 +77,7 @@ TEST(Backbone, ReadsAsMuchAsEveryBlockAllows) {
   EXPECT_EQ(unlimited.model->longest(), nn::kUnlimited);
   EXPECT_EQ(s4.model->longest(), 32);
   for (const ModelUnderTest* limited : {&learned, &hyena, &hybrid}) EXPECT_EQ(limited->model->longest(), 8);
+  EXPECT_EQ(nn::parameter(*learned.model, "positions").hints().decay, nn::Decay::vector);
 
   const NoGrad no_grad;
   const Tensor ids = Tensor::from(std::vector<int32_t>(9, 1), {1, 9}, kCpu);

@@ -5,6 +5,7 @@
 #include "core/random.h"
 #include "gradient_check.h"
 #include "nn/parameters.h"
+#include "ops/elementwise.h"
 
 namespace mara::nn {
 namespace {
@@ -104,6 +105,16 @@ TEST(FreeFilter, SmoothsTheSpectrum) {
     }
     EXPECT_LT(std::abs(after[static_cast<size_t>(j)] - expected), 1e-12);
   }
+}
+
+TEST(FreeFilter, SmoothsThenSquashes) {
+  FilterUnderTest f({.squash = .2, .smooth = 3, .smooth_frequency = 3}, 1, 1, 20);
+  assign(f.filter, "taps", wave(20, 0.4));
+  const Tensor taps = parameter(f.filter, "taps").value(), window = parameter(f.filter, "window").value();
+  const std::vector<double> k = f.filter.taps(20, false).to_host();
+  EXPECT_LT(relative_error(k, squash(ops::mul(smooth(taps, 3), window), .2).to_host()), 1e-12);
+  EXPECT_GT(relative_error(k, ops::mul(squash(smooth(taps, 3), .2), window).to_host()), 0.01);  // controls
+  EXPECT_GT(relative_error(k, ops::mul(smooth(squash(taps, .2), 3), window).to_host()), 0.01);
 }
 
 TEST(FreeFilter, DropoutOnlyInTraining) {

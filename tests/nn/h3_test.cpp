@@ -10,20 +10,26 @@ namespace {
 class H3Contract : public testing::TestWithParam<MixerCase> {};
 TEST_P(H3Contract, Holds) { check_mixer(GetParam()); }
 
-INSTANTIATE_TEST_SUITE_P(
-    Options, H3Contract,
-    testing::Values(MixerCase{.options = "kind: h3, shift_state: 4, ssm: {state: 4}", .constant_state = true},
-                    MixerCase{.options = "kind: h3, head_dim: 3, shift_state: 5, ssm: {state: 6, discretization: zoh}",
-                              .constant_state = true},
-                    MixerCase{.options = "kind: h3, head_dim: 5, shift_state: 9, ssm: {state: 2, lr_scale: 0.1}",
-                              .width = 5,
-                              .length = 7,
-                              .constant_state = true},
-                    MixerCase{.options = "kind: h3, shift_state: 1, ssm: {state: 4, init: legs, systems: 2}",
-                              .constant_state = true},
-                    MixerCase{"kind: h3, head_dim: 2, shift_state: 4, ssm: {state: 4, init: inv}", false},
-                    MixerCase{"kind: h3_conv, filter: {squash: 0.2}"},
-                    MixerCase{"kind: h3_conv, filter: {smooth: 3, init: double_exponential}", false}));
+MixerCase h3(const std::string& options, bool causal = true, int64_t width = 6, int64_t length = 12) {
+  return {.options = "kind: h3, " + options,
+          .causal = causal,
+          .width = width,
+          .length = length,
+          .constant_state = causal,
+          .rescaled_output = false};
+}
+MixerCase h3_conv(const std::string& options, bool causal = true) {
+  return {.options = "kind: h3_conv, " + options, .causal = causal, .rescaled_output = false};
+}
+
+INSTANTIATE_TEST_SUITE_P(Options, H3Contract,
+                         testing::Values(h3("shift_state: 4, ssm: {state: 4}"),
+                                         h3("head_dim: 3, shift_state: 5, ssm: {state: 6, discretization: zoh}"),
+                                         h3("head_dim: 5, shift_state: 9, ssm: {state: 2, lr_scale: 0.1}", true, 5, 7),
+                                         h3("shift_state: 1, ssm: {state: 4, init: legs, systems: 2}"),
+                                         h3("head_dim: 2, shift_state: 4, ssm: {state: 4, init: inv}", false),
+                                         h3_conv("filter: {squash: 0.2}"),
+                                         h3_conv("filter: {smooth: 3, init: double_exponential}", false)));
 
 Tensor rows(const std::vector<double>& values, int64_t count) {
   return Tensor::from(values, {count, 1, static_cast<int64_t>(values.size()) / count}, Dtype::f64, kCpu);
@@ -186,6 +192,18 @@ TEST(H3, RecallsByHand) {
   expect_counts({0, 4, 1, 3, 0, 4, 2}, {0, 0, 0});  // a key that was not there
   EXPECT_LT(relative_error(recalled({0, 4, 1, 3, 0}, 0), {0, 0, 0}),
             1e-6);  // control: without the delay they never meet
+}
+
+TEST(H3, TheFilterForLaterPositionsBeginsWithTheNext) {
+  const MixerUnderTest system(h3("head_dim: 2, shift_state: 4, ssm: {state: 4}", false), Dtype::f64),
+      taps(h3_conv("filter: {squash: 0}", false), Dtype::f64);
+  for (const auto& [m, name] : {std::pair{&system, "ssm.c"}, {&taps, "memory_filter.taps"}}) {
+    std::vector<double> filters = parameter(*m->mixer, name).value().to_host();
+    std::fill_n(filters.begin(), filters.size() / 2, 0.0);
+    assign(*m->mixer, name, filters);
+    assign(*m->mixer, "skip", std::vector<double>(static_cast<size_t>(parameter(*m->mixer, "skip").shape().numel())));
+    expect_last_position_blind(*m);
+  }
 }
 
 TEST(H3, RefusesHeads) {

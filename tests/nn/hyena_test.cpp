@@ -1,6 +1,5 @@
 #include "nn/hyena.h"
 
-#include "core/random.h"
 #include "nn/mixer_contract.h"
 #include "nn/published_filter.h"
 
@@ -172,16 +171,9 @@ TEST(Hyena, BlocksAreApart) {
 }
 
 TEST(Hyena, DropoutOnlyInTraining) {
-  MixerUnderTest m({.options = "kind: hyena, dropout: 0.5, filter: {width: 4}"}, Dtype::f32);
+  const MixerUnderTest m({.options = "kind: hyena, dropout: 0.5, filter: {width: 4}"}, Dtype::f32);
   const MixerUnderTest without({.options = "kind: hyena, filter: {width: 4}"}, Dtype::f32);
-  int64_t step = 0;
-  RandomStream random{.seed = 3, .step = &step};
-  const RandomScope scope(random);
-  EXPECT_EQ(m.forward(m.x).to_host(), without.forward(m.x).to_host());
-  EXPECT_EQ(random.next_op, 0u);
-  const std::vector<double> dropped = m.mixer->forward(m.x, {.training = true}).to_host();
-  EXPECT_EQ(random.next_op, 1u);  // one long convolution
-  EXPECT_GT(relative_error(dropped, m.forward(m.x).to_host()), 0.01);
+  expect_dropout_in_training(m, without, 1);  // one long convolution
 }
 
 TEST(Hyena, RefusesLengths) {

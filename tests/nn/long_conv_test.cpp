@@ -25,6 +25,22 @@ TEST(LongConv, RefusesLengths) {
   EXPECT_THROW(MixerUnderTest({.options = "kind: long_conv, filter: {smooth: 65}"}, Dtype::f32), Error);
 }
 
+TEST(LongConv, DropoutOnlyInTraining) {
+  const MixerUnderTest without({"kind: long_conv"}, Dtype::f32);
+  for (const char* options : {"dropout: 0.5", "filter: {dropout: 0.5}"}) {
+    expect_dropout_in_training(MixerUnderTest({std::string("kind: long_conv, ") + options}, Dtype::f32), without, 1);
+  }
+}
+
+TEST(LongConv, TheFilterForLaterPositionsBeginsWithTheNext) {
+  const MixerUnderTest m({"kind: long_conv, filters: 2, filter: {squash: 0}", false}, Dtype::f64);
+  std::vector<double> taps = parameter(*m.mixer, "filter.taps").value().to_host();
+  std::fill_n(taps.begin(), taps.size() / 4 * 3, 0.0);  // all but the second filter for later positions
+  assign(*m.mixer, "filter.taps", taps);
+  assign(*m.mixer, "skip", std::vector<double>(12));
+  expect_last_position_blind(m);
+}
+
 // y = a sigmoid(b) of gelu(conv + skip): filter 1 of channel 0 alone, read by output 0 with b = 0.
 TEST(LongConv, OneFilterOfTwo) {
   const MixerCase c{.options = "kind: long_conv, filters: 2, filter: {squash: 0}", .width = 2, .length = 4};

@@ -7,6 +7,7 @@
 
 #include "autograd/recompute.h"
 #include "core/pool.h"
+#include "core/random.h"
 #include "gradient_check.h"
 #include "nn/mixer.h"
 #include "nn/parameters.h"
@@ -22,6 +23,7 @@ struct MixerCase {
   int64_t width = 6, length = 12;
   bool generates = true;        // of causal mixers; others never do
   bool constant_state = false;  // goes on beyond the positions that were asked for
+  bool rescaled_output = true;  // the output map starts from MixerSetup::output_std
 };
 inline std::ostream& operator<<(std::ostream& out, const MixerCase& c) {
   return out << c.options << (c.causal ? "" : ", bidirectional");
@@ -206,6 +208,52 @@ inline void check_precision(const MixerCase& c) {
   }
 }
 
+/// The deviation of what a parameter starts from.
+inline double initial_deviation(const Parameter& p) {
+  const std::vector<double> values = p.init().draw(4000, 1, p.name());
+  return std::sqrt(dot(values, values) / 4000);
+}
+
+inline void check_initial_values(const MixerCase& c) {
+  const MixerSetup setup{
+      .width = c.width, .max_length = c.length, .causal = c.causal, .init_std = 0.02, .output_std = 0.005};
+  const std::unique_ptr<SequenceMixer> mixer = MixerUnderTest::make(c, setup);
+  for (const std::string& name : names(*mixer)) {
+    const auto expect_start = [&](double deviation) {
+      EXPECT_NEAR(initial_deviation(parameter(*mixer, name)) / deviation, 1, 0.1) << name;
+    };
+    if (name == "in_proj.weight") expect_start(setup.init_std);
+    if (name == "out_proj.weight" || name == "output.proj.weight") {
+      expect_start(c.rescaled_output ? setup.output_std : setup.init_std);
+    }
+    if (name == "skip" || name == "key_skip") expect_start(1);
+  }
+}
+
+/// For `m`, which drops, and `without`, the same but for that: `ops` draws in training, none otherwise.
+inline void expect_dropout_in_training(const MixerUnderTest& m, const MixerUnderTest& without, uint32_t ops) {
+  int64_t step = 0;
+  RandomStream random{.seed = 3, .step = &step};
+  const RandomScope scope(random);
+  EXPECT_EQ(m.forward(m.x).to_host(), without.forward(m.x).to_host());
+  EXPECT_EQ(random.next_op, 0u);
+  const std::vector<double> dropped = m.mixer->forward(m.x, {.training = true}).to_host();
+  EXPECT_EQ(random.next_op, ops);
+  EXPECT_GT(relative_error(dropped, m.forward(m.x).to_host()), 0.01);
+}
+
+/// Of a bidirectional mixer that has nothing but the filter for later positions, lag -(j+1) with tap j: its last
+/// position sees nothing, itself included, and the others do.
+inline void expect_last_position_blind(const MixerUnderTest& m) {
+  const std::vector<double> y = m.forward(m.x).to_host();
+  const Tensor other = Tensor::from(wave(m.x.numel(), 1.7), m.x.shape(), Dtype::f64, kCpu);
+  const std::vector<double> z = m.forward(other).to_host();
+  for (size_t i = 0, row = y.size() / 2, width = static_cast<size_t>(m.setup.width); i < width; ++i) {
+    for (const size_t end : {row, 2 * row}) EXPECT_NEAR(y[end - width + i], z[end - width + i], 1e-12);
+  }
+  EXPECT_GT(relative_error(z, y), 0.01);
+}
+
 inline void check_shapes_and_refusals(const MixerCase& c) {
   MixerUnderTest m(c, Dtype::f32);
   EXPECT_EQ(m.forward(m.x).shape(), m.x.shape());
@@ -286,6 +334,7 @@ inline void check_constant_state(const MixerCase& c) {
 
 inline void check_mixer(const MixerCase& c) {
   check_shapes_and_refusals(c);
+  check_initial_values(c);
   check_gradients(c);
   check_causality(c);
   check_recompute(c);

@@ -34,6 +34,12 @@ TEST(OuterProductHeads, SSM_G12) {
   EXPECT_LT(relative_error(o.to_host(), {.91, .315, 2.225, .273, -.2565, .0775}), 1e-12);
 }
 
+TEST(MultiHyena, TheFilterForLaterPositionsBeginsWithTheNext) {
+  const MixerUnderTest m({"kind: multi_hyena, heads: 2, skip: false, filter: {width: 4}", false}, Dtype::f64);
+  assign(*m.mixer, "head_filter.forward.output.weight", std::vector<double>(8));
+  expect_last_position_blind(m);
+}
+
 TEST(MultiHyena, RefusesHeadsAndLengths) {
   EXPECT_THROW(MixerUnderTest({.options = "kind: multi_hyena, heads: 4"}, Dtype::f32), Error);  // width 6
   const MixerUnderTest m({.options = "kind: multi_hyena, heads: 2, filter: {width: 4}"}, Dtype::f32);

@@ -38,15 +38,33 @@ TEST(S4, EvaluatesAtOtherLengths) {
   EXPECT_THROW(s4.forward(longer), Error);
 }
 
+TEST(S4, DropoutOnlyInTraining) {
+  expect_dropout_in_training(MixerUnderTest({"kind: s4d, dropout: 0.5, ssm: {state: 4}"}, Dtype::f32),
+                             MixerUnderTest({"kind: s4d, ssm: {state: 4}"}, Dtype::f32), 1);
+}
+
+TEST(S4, TheFilterForLaterPositionsBeginsWithTheNext) {
+  for (const char* kind : {"s4d", "s4"}) {
+    const MixerUnderTest m({std::string("kind: ") + kind + ", ssm: {state: 4}", false}, Dtype::f64);
+    std::vector<double> c = parameter(*m.mixer, "ssm.c").value().to_host();
+    std::fill_n(c.begin(), c.size() / 2, 0.0);
+    assign(*m.mixer, "ssm.c", c);
+    assign(*m.mixer, "skip", std::vector<double>(6));
+    expect_last_position_blind(m);
+  }
+}
+
 TEST(S4, RefusesInconsistentOptions) {
   const auto message = [](const std::string& options) {
     return message_of<Error>([&] { MixerUnderTest::make({options}, {.width = 6, .max_length = 12}); });
   };
   EXPECT_NE(message("kind: s4d, ssm: {state: 5}").find("must be even"), std::string::npos);
-  EXPECT_NE(message("kind: s4d, ssm: {systems: 4}").find("must divide the 6 channels"), std::string::npos);
+  EXPECT_NE(message("kind: s4d, ssm: {systems: 4}").find("must divide the number of channels (h3: heads), 6, got 4"),
+            std::string::npos);
   EXPECT_NE(message("kind: s4d, ssm: {dt_min: 1}").find("at most dt_max"), std::string::npos);
   EXPECT_NE(message("kind: s4d, ssm: {init: hippo}").find("one of lin"), std::string::npos);
-  EXPECT_NE(message("kind: s4, ssm: {rate: 3}").find("power of two"), std::string::npos);
+  EXPECT_NE(message("kind: s4, ssm: {rate: 3}").find("power of two, since it divides the period, got 3"),
+            std::string::npos);
   EXPECT_NE(message("kind: s4, ssm: {period: 24}").find("power of two"), std::string::npos);
   EXPECT_NE(message("kind: s4, ssm: {period: 8}").find("12 positions"), std::string::npos);
   EXPECT_NE(message("kind: s4, ssm: {period: 16, rate: 2}").find("12 positions"), std::string::npos);

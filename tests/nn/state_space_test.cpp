@@ -1,6 +1,7 @@
 #include "nn/state_space.h"
 
 #include <cmath>
+#include <set>
 
 #include "core/thrown.h"
 #include "nn/dplr_ssm.h"
@@ -150,14 +151,23 @@ TEST(StateSpaceTest, SSM_13_hints) {
     EXPECT_EQ(hints.max_lr, 0.5f) << name;
     EXPECT_EQ(hints.precision, Precision::f32) << name;
   }
-  const ParamHints& c = parameter(system, "c").hints();
-  EXPECT_EQ(c.decay, Decay::matrix);
-  EXPECT_EQ(c.lr_scale, 1);
-  EXPECT_EQ(c.max_lr, HUGE_VALF);
-  EXPECT_EQ(c.precision, Precision::f32);
   DiagonalSsm real(diagonal("real", "zoh"), kChannels);
+  for (const Parameter* p : {&parameter(system, "c"), &parameter(real, "c")}) {
+    const ParamHints& c = p->hints();
+    EXPECT_EQ(c.decay, Decay::matrix);
+    EXPECT_EQ(c.lr_scale, 1);
+    EXPECT_EQ(c.max_lr, HUGE_VALF);
+    EXPECT_EQ(c.precision, Precision::f32);
+  }
   EXPECT_FALSE(parameter(real, "frequency").hints().trainable);
   EXPECT_TRUE(parameter(real, "log_decay").hints().trainable);
+}
+
+TEST(DiagonalSsmTest, RandomFrequenciesAreDrawnForEachSystem) {
+  DiagonalSsm system(diagonal("random", "zoh"), kChannels);
+  const ParameterArena arena(system, kCpu, Dtype::f64, 7);
+  const std::vector<double> frequency = parameter(system, "frequency").value().to_host();
+  EXPECT_EQ(std::set<double>(frequency.begin(), frequency.end()).size(), frequency.size());
 }
 
 TEST(StateSpaceTest, SeveralFiltersShareTheirSystems) {

@@ -12,9 +12,10 @@ struct Parameters : nn::Module {
   explicit Parameters(bool single = false) {
     param("a", {single ? 1 : 70}, nn::Init::ones());
     if (single) return;
+    // Neighbours differ in the rate alone, then in the decay alone.
     param("b", {3}, nn::Init::normal(1), {.lr_scale = 0.5f});
-    param("c", {5}, nn::Init::normal(1), nn::kVector);
     param("d", {2}, nn::Init::normal(1), nn::learned_at(0.5));
+    param("c", {5}, nn::Init::normal(1), nn::kVector);
     param("e", {4}, nn::Init::normal(1), {.max_lr = 0x1p-12f});
   }
 };

@@ -83,6 +83,27 @@ TEST(Sweep, WhatElseDiffersAtOnePlaceIsAnotherLine) {
               ElementsAre("hyena, length 64", "attention, length 64", "hyena, length 128", "attention, length 128"));
 }
 
+TEST(Sweep, WhatMovesWithThePlaceIsNoOtherLine) {
+  std::vector<report::Run> runs = grid();
+  for (report::Run& run : runs) {
+    const bool narrow = run.settings[2].second == "64";
+    run.settings.insert(run.settings.end(), {"model.init_std", narrow ? "0.05" : "0.035"});
+  }
+  EXPECT_THAT(sweep(runs)->names, ElementsAre("hyena", "attention"));
+}
+
+TEST(Sweep, TheWidthComesFirst) {
+  std::vector<report::Run> runs;
+  for (const std::string width : {"64", "128"}) {
+    for (const std::string rate : {"0.1", "0.2", "0.3"}) {
+      runs.push_back(run_of(0.5, {{"model.width", width}, {"optim.lr", rate}}));
+    }
+  }
+  EXPECT_EQ(sweep(runs)->x, "model.width");
+  EXPECT_THAT(sweep_table(*sweep(runs), sweep(runs)->metrics[0]).rows[0],
+              ElementsAre("lr 0.1", "50.00 %", "50.00 %"));  // of one run each there is no spread
+}
+
 TEST(Sweep, WhatTheReaderAsksFor) {
   const std::optional<Sweep> by_rate = sweep(grid(), {.x = "optim.lr", .lines = {"model.width"}});
   EXPECT_THAT(by_rate->places, ElementsAre(0.001, 0.002));
@@ -132,6 +153,7 @@ TEST(SweepCharts, PlacesAndWhiskers) {
   const std::optional<Sweep> found = sweep(grid());
   const std::vector<Chart> charts = sweep_charts(*found);
   ASSERT_EQ(charts.size(), 2u);
+  EXPECT_EQ(charts[0].high, 100);  // %
   const std::string svg = to_svg(charts[0]);
   for (const char* part : {"Test accuracy against model.width", "data-of=\"model.width\"", "data-steps=\"64 128\"",
                            "data-values=\"25 45\" data-lows=\"20 40\" data-highs=\"30 50\"", "class=\"whisker\"",

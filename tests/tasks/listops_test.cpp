@@ -35,6 +35,15 @@ TEST(Listops, Values) {
   for (const auto& [text, value] : cases) EXPECT_EQ(Listops::value(ids(text)), value) << text;
 }
 
+// Of two operands none is an operator with probability (3/4)^2.
+TEST(Listops, AQuarterOfTheTreesAreOperators) {
+  const auto task = make("kind: listops, min_length: 1, max_length: 12, max_depth: 3, max_args: 2", 1);
+  constexpr int64_t kCount = 4000;
+  int64_t flat = 0;
+  for (int64_t i = 0; i < kCount; ++i) flat += example(*task, Split::train, i).ids[4] == 2;  // the end token
+  EXPECT_NEAR(static_cast<double>(flat) / kCount, 0.5625, 0.03);
+}
+
 /// Depth of the deepest digit, most operands of an operator, and whether brackets close at the end and not before.
 struct Tree {
   explicit Tree(const std::vector<int32_t>& tokens) {

@@ -60,6 +60,8 @@ TEST(Majority, Errors) {
   EXPECT_EQ(error_of("kind: majority, margin: 30"),
             "majority: in none of 10000 draws a symbol is 30 ahead of all others; lower margin or symbols, or enlarge "
             "length");
+  // Many symbols cost nothing but their ids.
+  EXPECT_EQ(error_of("kind: majority, symbols: 16777216, length: 3").find("majority: in none of 10000 draws"), 0u);
 }
 
 }  // namespace

@@ -21,9 +21,10 @@ std::vector<std::string> names(const std::vector<SweepPoint>& points) {
   return out;
 }
 
-std::string error_of(const std::vector<std::string>& recipes, const std::vector<std::string>& axes) {
+std::string error_of(const std::vector<std::string>& recipes, const std::vector<std::string>& axes,
+                     const std::vector<std::string>& overrides = {}) {
   try {
-    sweep_points(recipes, {}, axes);
+    sweep_points(recipes, overrides, axes);
   } catch (const Error& error) {
     return error.what();
   }
@@ -81,6 +82,7 @@ TEST(SweepPoints, SaysWhatIsWrong) {
       {{"run.name=\"a,b"}, {"a \" is required"}},
       {{"model.width=8", "model.width=16"}, {"--sweep model.width=16: model.width is swept twice"}},
       {{"model.width=8; model.width=16"}, {"swept twice"}},
+      {{"run.name=" + std::string(200, 'x')}, {"at most 200 characters"}},
       {{"model.width=8,8"}, {"another run would have the same folder", "in the run width=8 of "}},
       {{"model.widht=8"}, {"did you mean 'width'?", "in the run widht=8 of "}},
       {{"run.seed=1", "model.width=8,wide"}, {"an integer is required", "in the run seed=1,width=wide of "}},
@@ -92,6 +94,7 @@ TEST(SweepPoints, SaysWhatIsWrong) {
   EXPECT_THAT(error_of({kHyena}, {"model.mixer.kind=hyena,s4d"}), HasSubstr(whole));
   EXPECT_THAT(error_of({kHyena}, {"model.mixer.order=1"}), Not(HasSubstr("whole mappings")));
   EXPECT_EQ(error_of({kHyena}, {whole.substr(whole.find("model"))}), "");
+  EXPECT_THAT(error_of({kHyena}, {"model.width=8,16"}, {"model.width=8"}), HasSubstr("model.width is set and swept"));
   EXPECT_THAT(error_of({kHyena, kHyena}, {}), HasSubstr("recipes of different run.name"));
   EXPECT_THAT(error_of({kHyena, kMqar}, {"model.mixer.order=2,1"}), HasSubstr("in the run test_hyena,order=1 of "));
 }
