@@ -17,7 +17,8 @@ enum class ConvForm : uint8_t { causal, circular };
 ///   x = gate_in * u;   c = conv(x, k) + skip[d] x;   y = gate_out * c
 /// k_reverse makes it bidirectional: it adds sum_j k_reverse[j] x[l+j] (lag 0 included; circular: (l+j) mod L).
 /// Reads each input once and writes y once; O(B D L log L) work. Any L >= 1 and any K >= 1.
-/// Computed in f32 for f32 and bf16 data, in f64 for f64. An FFT path is causal to rounding, not bit for bit.
+/// Computed in f32 for f32 and bf16 data, in f64 for f64; a GPU's tensor cores take bf16 data as fp16 with a power of
+/// two per row, and sum in f32. An FFT path is causal to rounding, not bit for bit.
 struct FftConvForward {
   View u;                  // (D, B, L) f32 | bf16 | f64, last axis stride 1
   View k;                  // (D, K) f32 | f64
@@ -26,6 +27,7 @@ struct FftConvForward {
   View gate_in, gate_out;  // (D, B, L) dtype of u, last axis stride 1, or empty
   View y;                  // (D, B, L) dtype of u, last axis stride 1
   ConvForm form = ConvForm::causal;
+  bool general = false;  // by the way that takes every call, to compare the others with
 
   double flops() const;
 
@@ -39,6 +41,7 @@ struct FftConvForward {
     v.in("gate_out", gate_out);
     v.out("y", y);
     v.option("form", form);
+    v.option("general", general);
   }
 };
 
@@ -53,6 +56,7 @@ struct FftConvBackward {
   View dk, dk_reverse, dskip;    // f32 | f64, shapes of k, k_reverse, skip, or empty
   bool accumulate_k = false, accumulate_k_reverse = false, accumulate_skip = false;
   ConvForm form = ConvForm::causal;
+  bool general = false;
 
   double flops() const;
 
@@ -72,6 +76,7 @@ struct FftConvBackward {
     v.out("dk_reverse", dk_reverse, accumulate_k_reverse);
     v.out("dskip", dskip, accumulate_skip);
     v.option("form", form);
+    v.option("general", general);
   }
 };
 

@@ -22,4 +22,10 @@ struct ChannelRows {
   __device__ T* at(int64_t d, int64_t b) const { return data + d * channel + b * batch; }
 };
 
+/// Whether the bf16 rows of all tensors that are present can be accessed 16 bytes at a time.
+template <class... Views>
+bool all_take_16_bytes(const Views&... rows) {
+  return (ChannelRows<const bfloat16>(rows).takes(8) && ...);
+}
+
 }  // namespace mara::kernels::cuda

@@ -7,17 +7,27 @@
 // tile's columns can be a right product, tile times F, or a left product, F times the transposed tile, whose result is
 // transposed; alternating them brings every index to the columns in turn without moving data.
 
-#include <cuda_fp16.h>
-
 #include "kernels/cuda/mma.cuh"
 
 namespace mara::kernels::cuda {
+
+/// The capability that the code this GPU runs was compiled for, 90 for 9.0, which may be older than the GPU. Kernels on
+/// tiles have empty bodies below 90, for some of the instructions here: ask before a launch.
+template <int>
+__global__ void probe_code() {}
+inline int code_capability() {
+  static const int capability = [] {
+    cudaFuncAttributes attributes;
+    MARA_CUDA(cudaFuncGetAttributes(&attributes, probe_code<0>));
+    return attributes.ptxVersion;
+  }();
+  return capability;
+}
 
 // ---- Pairs of fp16 in a register, the first in its low half.
 
 __device__ __forceinline__ __half2 as_half2(uint32_t pair) { return *reinterpret_cast<const __half2*>(&pair); }
 __device__ __forceinline__ uint32_t as_word(__half2 pair) { return *reinterpret_cast<const uint32_t*>(&pair); }
-__device__ __forceinline__ uint32_t pack_halves(float low, float high) { return as_word(__floats2half2_rn(low, high)); }
 /// Pairs of bf16: product, and the larger magnitude of each (with any sign; a NaN loses against a number).
 __device__ __forceinline__ uint32_t multiply_bf16(uint32_t a, uint32_t b) {
   const __nv_bfloat162 product =
@@ -125,14 +135,6 @@ __device__ __forceinline__ ComplexTile rounded(const ComplexSums& sums) {
   round(tile.re, sums.re);
   round(tile.im, sums.im);
   return tile;
-}
-
-/// c += a b in fp16 operands.
-__device__ __forceinline__ void mma_half(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-      "%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 /// a *= b, or a *= conj b, element by element.

@@ -5,20 +5,38 @@
 
 #include "core/stream.h"
 #include "core/view.h"
+#include "kernels/fft_conv.h"
 
 namespace mara::kernels::cuda {
 
 /// Spectra of all channels' filters in fp16, in the order in which warps of the fused kernels hold them, and the power
 /// of two of each channel that they are to be multiplied by.
 struct FilterSpectra {
-  const uint4* values;  // 1024 R of them per channel and part
+  const uint4* values;  // 1024 R / P of them per channel and part
   const float* scale;
 };
 
-/// k (D, K) with skip (D) added at lag 0, up to `length`, in C parts k_c of 4096 R taps: spectra of k_c - i k_(c-1),
-/// which is what a transform of 4096 R points needs for rows in as many parts. All parts of a channel have one scale.
-template <int R, int C>
-void transform_filters(Stream& stream, const View& k, const View& skip, int64_t length, uint4* values, float* scale);
+/// The filters and the skip of a call as one filter h, for rows of `length`: what k and k_reverse weigh at lag n and
+/// -n, or in a circle at all lags that are n or -n but for a multiple of the length. |lag| < length.
+struct Filters {
+  View k, reverse, skip;
+  ConvForm form;
+  int64_t length;
+
+  template <class Args>
+  static Filters of(const Args& a) {
+    return {a.k, a.k_reverse, a.skip, a.form, a.u.size(2)};
+  }
+  bool two_sided() const { return reverse || form == ConvForm::circular; }
+  /// How many spectra rows in C parts need.
+  int64_t parts(int c) const { return two_sided() ? 2 * c - 1 : c; }
+};
+
+/// Of h in parts h_p of 4096 R lags from 4096 R p on: spectra of h_p - i h_(p-1), which is what transforms of 4096 R
+/// points need for rows in C parts, from p = 0, or 1 - C for an h of two sides, to C - 1. All parts of a channel have
+/// one scale. With P > 1 for rows that go P at a time: one part of 4096 / P lags.
+template <int R, int C, int P = 1>
+void transform_filters(Stream& stream, const Filters& filters, uint4* values, float* scale);
 
 /// A channel's rows may be cut into segments, one for each part of a launch that has some: part p of `parts` takes the
 /// rows [begin(p), begin(p + 1)) of all D B and sums channel d's into segment d + p.
@@ -30,10 +48,9 @@ struct Segments {
   __host__ __device__ int64_t count() const { return rows / batches + parts; }
 };
 
-/// dk (D, K) and dskip (D), each of which may be absent, from the gradients of the spectra above: float4
-/// (4 k1 + 2 h + c) 32 + lane of a segment's part holds the re (c = 0) or im of four columns of row g + 8 h of tile k1.
-template <int R, int C>
-void transform_gradients(Stream& stream, const float4* sums, const Segments& segments, int64_t length, const View& dk,
-                         bool accumulate_k, const View& dskip, bool accumulate_skip);
+/// dk, dk_reverse and dskip of a call from the gradients of the spectra above: float4 (4 k1 + 2 h + c) 32 + lane of a
+/// segment's part holds the re (c = 0) or im of four columns of row g + 8 h of tile k1. Batches of segments are P rows.
+template <int R, int C, int P = 1>
+void transform_gradients(Stream& stream, const float4* sums, const Segments& segments, const FftConvBackward& call);
 
 }  // namespace mara::kernels::cuda

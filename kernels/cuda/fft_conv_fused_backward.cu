@@ -10,6 +10,9 @@
 // dy, u and gate_in are needed at both ends of a step. With R = 1 there is room for two buffers of each, copies have a
 // whole step, and phases go in pairs, g beside x. With R = 2 only dy has two, and another order gives every copy half a
 // step: g enters, c of the step before leaves, g's inner stages, x enters, dx leaves, x's inner stages.
+//
+// Short rows go P at a time, for which "row" stands above; the sums of P warps that have the same k1 of different rows
+// are brought together when a channel ends.
 
 #include <algorithm>
 
@@ -25,25 +28,26 @@ struct BackwardArgs {
   FilterSpectra filters;
   float4* sums;
   Segments segments;
-  int length;
+  int length, rows;  // of a channel
 };
 
-/// Shared memory: the transform's, the sums if R > 1, then staged rows.
-template <int R, bool kGateIn, bool kGateOut>
+/// Shared memory: the transform's, the sums if R > 1 (or those of all but one of P), then staged rows.
+template <int R, int P, bool kGateIn, bool kGateOut>
 struct BackwardLayout {
   static constexpr uint32_t kRow = StagedRow<R>::kBytes, kInputs = R == 1 ? 2 : 1;  // buffers of u and gate_in
-  static constexpr uint32_t kSums = RowTransform<R>::kBytes, kSumBytes = R > 1 ? R * 32768 : 0;
+  static constexpr uint32_t kSums = RowTransform<R, 2, P, true>::kBytes;
+  static constexpr uint32_t kSumBytes = R > 1 ? R * 32768 : (16 - 16 / P) * 2048;
   static constexpr uint32_t kDy = kSums + kSumBytes, kGateOutAt = kDy + 2 * kRow;
   static constexpr uint32_t kU = kGateOutAt + kGateOut * kRow, kGateInAt = kU + kInputs * kRow;
   static constexpr uint32_t kBarriers = kGateInAt + kGateIn * kInputs * kRow, kBytes = kBarriers + 56;
 };
 
 /// Sums over rows of a warp's R tiles.
-template <int R>
+template <int R, int P>
 class SpectrumSums {
  public:
   __device__ __forceinline__ SpectrumSums(uint32_t shared, int lane, int warp)
-      : shared_(shared + (warp * R * 4 * 32 + lane) * 16), at_(warp * R * 4 * 32 + lane) {
+      : shared_(shared + (warp * R * 4 * 32 + lane) * 16), at_(warp * R * 4 * 32 + lane), first_(row_of<P>(warp) == 0) {
     clear();
   }
   __device__ __forceinline__ void clear() {
@@ -55,7 +59,16 @@ class SpectrumSums {
     sum.add(x, y, scale);
     set(i, sum);
   }
-  __device__ __forceinline__ void write(float4* segment) const {
+  /// By all warps: they meet if P > 1, and have met since the write before.
+  __device__ __forceinline__ void write(float4* segment) {
+    if constexpr (P > 1) {
+      constexpr uint32_t kRow = 16 / P * 2048;  // the sums of one of P
+      if (!first_) store(shared_ - kRow, only_);
+      __syncthreads();
+      if (!first_) return;
+#pragma unroll
+      for (int p = 1; p < P; ++p) only_.add(load(shared_ + (p - 1) * kRow));
+    }
 #pragma unroll
     for (int i = 0; i < R; ++i) {
       const TileSum sum = get(i);
@@ -66,43 +79,47 @@ class SpectrumSums {
 
  private:
   __device__ __forceinline__ TileSum get(int i) const {
-    if constexpr (R == 1) {
-      return only_;
-    } else {
-      TileSum sum;
-#pragma unroll
-      for (int q = 0; q < 4; ++q) {
-        const uint4 word = load_four(shared_ + (4 * i + q) * 512);
-        sum.q[q] = {__uint_as_float(word.x), __uint_as_float(word.y), __uint_as_float(word.z), __uint_as_float(word.w)};
-      }
-      return sum;
-    }
+    if constexpr (R == 1) return only_;
+    return load(shared_ + 4 * i * 512);
   }
   __device__ __forceinline__ void set(int i, const TileSum& sum) {
     if constexpr (R == 1) {
       only_ = sum;
     } else {
+      store(shared_ + 4 * i * 512, sum);
+    }
+  }
+  __device__ __forceinline__ static TileSum load(uint32_t from) {
+    TileSum sum;
 #pragma unroll
-      for (int q = 0; q < 4; ++q) {
-        store_four(shared_ + (4 * i + q) * 512, {__float_as_uint(sum.q[q].x), __float_as_uint(sum.q[q].y),
-                                                 __float_as_uint(sum.q[q].z), __float_as_uint(sum.q[q].w)});
-      }
+    for (int q = 0; q < 4; ++q) {
+      const uint4 word = load_four(from + q * 512);
+      sum.q[q] = {__uint_as_float(word.x), __uint_as_float(word.y), __uint_as_float(word.z), __uint_as_float(word.w)};
+    }
+    return sum;
+  }
+  __device__ __forceinline__ static void store(uint32_t to, const TileSum& sum) {
+#pragma unroll
+    for (int q = 0; q < 4; ++q) {
+      store_four(to + q * 512, {__float_as_uint(sum.q[q].x), __float_as_uint(sum.q[q].y), __float_as_uint(sum.q[q].z),
+                                __float_as_uint(sum.q[q].w)});
     }
   }
 
   uint32_t shared_;
   int at_;
+  bool first_;    // of P
   TileSum only_;  // with R = 1
 };
 
-template <int R, bool kGateIn, bool kGateOut>
+template <int R, int P, bool kGateIn, bool kGateOut>
 __global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant__ BackwardArgs args) {
 #if __CUDA_ARCH__ >= 900
-  using Layout = BackwardLayout<R, kGateIn, kGateOut>;
-  using Row = StagedRow<R>;
+  using Layout = BackwardLayout<R, P, kGateIn, kGateOut>;
+  using Row = StagedRow<R, P>;
   extern __shared__ __align__(1024) unsigned char memory[];
   const uint32_t shared = shared_address(memory), barriers = shared + Layout::kBarriers;
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32, warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0);  // alike in a warp
   const SplitBarrier entered[2] = {{barriers}, {barriers + 8}}, inverted[2] = {{barriers + 16}, {barriers + 24}};
   const SplitBarrier dx_left{barriers + 32};
   const CopyBarrier filled[2] = {{barriers + 40}, {barriers + 48}};  // with g, with x
@@ -110,12 +127,13 @@ __global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant_
     for (int z = 0; z < 2; ++z) entered[z].init(512), inverted[z].init(512), filled[z].init(512);
     dx_left.init(512);
   }
-  const RowTransform<R> transform(shared, lane, warp);
-  const StorePlace<R> place(args.length, transform.n2(), lane);
-  SpectrumSums<R> sums(shared + Layout::kSums, lane, warp);
+  const RowTransform<R, 2, P, true> transform(shared, lane, warp);
+  const StorePlace<R, P> place(args.length, transform.n2(), lane);
+  const int copied_row = row_of<P>(warp), stored_row = place.row(lane);  // of P
+  SpectrumSums<R, P> sums(shared + Layout::kSums, lane, warp);
   __syncthreads();
 
-  const int batches = static_cast<int>(args.segments.batches);
+  const int batches = static_cast<int>(args.segments.batches);  // or P of them
   const int64_t begin = args.segments.begin(blockIdx.x), end = args.segments.begin(blockIdx.x + 1);
   const uint32_t gate_out_row = shared + Layout::kGateOutAt;
   const auto dy_row = [&](uint32_t turn) { return shared + Layout::kDy + turn % 2 * Layout::kRow; };
@@ -126,21 +144,33 @@ __global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant_
 
   int64_t d = begin / batches;
   int b = static_cast<int>(begin % batches);
-  bfloat16 *dy = args.dy.rows.at(d, b), *u = args.u.rows.at(d, b), *gate_in = args.gate_in.rows.at(d, b);
-  bfloat16 *gate_out = args.gate_out.rows.at(d, b), *du = args.du.rows.at(d, b);
-  bfloat16 *dgate_in = args.dgate_in.rows.at(d, b), *dgate_out = args.dgate_out.rows.at(d, b);
-  const auto copy_g = [&](uint32_t turn) {
-    Row::copy(dy_row(turn), dy, args.length, true, lane, warp);
-    if constexpr (kGateOut) Row::copy(gate_out_row, gate_out, args.length, true, lane, warp);
+  const auto start = [&](const Walk& walk, int row, int offset) { return walk.rows.at(d, P * b + row) + offset; };
+  // With R = 1 pointers are each lane's own; with R = 2 registers are too few for that.
+  const int read_at = R == 1 ? Row::share(lane, warp) : 0, written_at = R == 1 ? place.offset : 0;
+  bfloat16 *dy = start(args.dy, copied_row, read_at), *gate_out = start(args.gate_out, copied_row, read_at);
+  bfloat16 *u = start(args.u, copied_row, read_at), *gate_in = start(args.gate_in, copied_row, read_at);
+  bfloat16 *du = start(args.du, stored_row, written_at), *dgate_in = start(args.dgate_in, stored_row, written_at);
+  bfloat16* dgate_out = start(args.dgate_out, stored_row, written_at);
+  const auto copy_row = [&](uint32_t to, const bfloat16* from, int b) {
+    const bool present = P == 1 || P * b + copied_row < args.rows;
+    if constexpr (R == 1) {
+      Row::copy_own(to + warp * Row::kStride + 16 * lane, from, args.length - read_at, present);
+    } else {
+      Row::copy(to, from, args.length, present, lane, warp);
+    }
+  };
+  const auto copy_g = [&](uint32_t turn, int b) {
+    copy_row(dy_row(turn), dy, b);
+    if constexpr (kGateOut) copy_row(gate_out_row, gate_out, b);
     filled[0].arrive_with_copies();
   };
-  const auto copy_x = [&](uint32_t turn) {
-    Row::copy(u_row(turn), u, args.length, true, lane, warp);
-    if constexpr (kGateIn) Row::copy(gate_in_row(turn), gate_in, args.length, true, lane, warp);
+  const auto copy_x = [&](uint32_t turn, int b) {
+    copy_row(u_row(turn), u, b);
+    if constexpr (kGateIn) copy_row(gate_in_row(turn), gate_in, b);
     filled[1].arrive_with_copies();
   };
-  copy_g(0);
-  copy_x(0);
+  copy_g(0, b);
+  copy_x(0, b);
   ComplexTile filter[R];
   float filter_scale = 0;
   const uint32_t turns = static_cast<uint32_t>(end - begin);
@@ -160,7 +190,7 @@ __global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant_
   const auto g_inside = [&] {
     const int exponent = transform.common_scale(0);
     const auto factors = transform.factors_to(exponent, 0);
-    g_scale = power_of_two(exponent);
+    g_scale = transform.scale_of(0, exponent);
 #pragma unroll
     for (int i = 0; i < R; ++i) {
       g[i] = rounded(transform.spectrum(0, i, factors));
@@ -173,7 +203,7 @@ __global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant_
   const auto x_inside = [&] {
     const int exponent = transform.common_scale(1);
     const auto factors = transform.factors_to(exponent, 1);
-    x_scale = power_of_two(exponent);
+    x_scale = transform.scale_of(1, exponent);
 #pragma unroll
     for (int i = 0; i < R; ++i) {
       const ComplexSums x = transform.spectrum(1, i, factors);
@@ -186,15 +216,28 @@ __global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant_
     }
     inverted[1].arrive();
   };
+  const auto scale_at = [&](int z, int h) {
+    return (P > 1 ? transform.announced(z, h) : z == 0 ? g_scale : x_scale) * filter_scale;
+  };
+  const auto store = [&](const Walk& walk, bfloat16* row, int a, int h, uint2 four) {
+    const bool present = P == 1 || P * b + stored_row + h * P / 2 < args.rows;
+    if constexpr (R == 1) {
+      if (present) place.put(row + h * P / 2 * walk.rows.batch, a, h, four);
+    } else {
+      place.store(row, a, h, four);
+    }
+  };
   const auto dx_leaves = [&](uint32_t turn, bool last) {
-    const float scale = g_scale * filter_scale;
+    const float scales[2] = {scale_at(0, 0), scale_at(0, 1)};
     transform.leave(0, [&](int a, int h, const float(&dx)[4]) {
       const uint32_t at = transform.fours(a, h);
       if constexpr (kGateIn) {
-        if (args.du.present()) place.store(du, a, h, scaled(dx, scale, load_two(gate_in_row(turn) + at)));
-        if (args.dgate_in.present()) place.store(dgate_in, a, h, scaled(dx, scale, load_two(u_row(turn) + at)));
+        if (args.du.present()) store(args.du, du, a, h, scaled(dx, scales[h], load_two(gate_in_row(turn) + at)));
+        if (args.dgate_in.present()) {
+          store(args.dgate_in, dgate_in, a, h, scaled(dx, scales[h], load_two(u_row(turn) + at)));
+        }
       } else if (args.du.present()) {
-        place.store(du, a, h, scaled(dx, scale));
+        store(args.du, du, a, h, scaled(dx, scales[h]));
       }
     });
     args.du.move(du, last);
@@ -203,10 +246,10 @@ __global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant_
   const auto c_leaves = [&](uint32_t turn, bool last) {
     inverted[1].wait(turn);
     if constexpr (kGateOut) {
-      const float scale = x_scale * filter_scale;
+      const float scales[2] = {scale_at(1, 0), scale_at(1, 1)};
       transform.leave(1, [&](int a, int h, const float(&c)[4]) {
         if (args.dgate_out.present()) {
-          place.store(dgate_out, a, h, scaled(c, scale, load_two(dy_row(turn) + transform.fours(a, h))));
+          store(args.dgate_out, dgate_out, a, h, scaled(c, scales[h], load_two(dy_row(turn) + transform.fours(a, h))));
         }
       });
       args.dgate_out.move(dgate_out, last);
@@ -215,12 +258,12 @@ __global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant_
   const auto next_g = [&](uint32_t turn, bool last) {
     args.dy.move(dy, last);
     if constexpr (kGateOut) args.gate_out.move(gate_out, last);
-    if (turn + 1 < turns) copy_g(turn + 1);
+    if (turn + 1 < turns) copy_g(turn + 1, last ? 0 : b + 1);
   };
   const auto next_x = [&](uint32_t turn, bool last) {
     args.u.move(u, last);
     if constexpr (kGateIn) args.gate_in.move(gate_in, last);
-    if (turn + 1 < turns) copy_x(turn + 1);
+    if (turn + 1 < turns) copy_x(turn + 1, last ? 0 : b + 1);
   };
 
   bool last = true;  // of its channel, the row before
@@ -230,8 +273,10 @@ __global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant_
     if (c_is_late) c_leaves(turn - 1, last);
     if constexpr (R == 1) x_enters(turn);
     if (new_filter) {
+      sums.clear();
 #pragma unroll
-      for (int i = 0; i < R; ++i) filter[i] = load_filter<R>(args.filters.values + d * (1024 * R), i, lane, warp);
+      for (int i = 0; i < R; ++i)
+        filter[i] = load_filter<R, P>(args.filters.values + d * (1024 * R / P), i, lane, warp);
       filter_scale = args.filters.scale[d] * (1.0f / R);
     }
     last = b + 1 == batches;
@@ -256,8 +301,7 @@ __global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant_
       next_x(turn, last);
     }
     if (last || turn + 1 == turns) {
-      if (args.sums != nullptr) sums.write(args.sums + (d + blockIdx.x) * (2048 * R));
-      sums.clear();
+      if (args.sums != nullptr) sums.write(args.sums + (d + blockIdx.x) * (2048 * R / P));
     }
     d += last, b = last ? 0 : b + 1;
   }
@@ -265,50 +309,54 @@ __global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant_
 #endif
 }
 
-template <int R, bool kGateIn, bool kGateOut>
+template <int R, int P, bool kGateIn, bool kGateOut>
 void launch(Stream& stream, const BackwardArgs& args) {
-  constexpr int kBytes = static_cast<int>(BackwardLayout<R, kGateIn, kGateOut>::kBytes);
-  const auto kernel = backward_kernel<R, kGateIn, kGateOut>;
+  constexpr int kBytes = static_cast<int>(BackwardLayout<R, P, kGateIn, kGateOut>::kBytes);
+  const auto kernel = backward_kernel<R, P, kGateIn, kGateOut>;
   MARA_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
   kernel<<<static_cast<unsigned>(args.segments.parts), 512, kBytes, native(stream)>>>(args);
   launched("fft_conv_backward: fused");
 }
 
-template <int R>
+template <int R, int P>
 void backward_of(Stream& stream, const FftConvBackward& a) {
-  const int64_t channels = a.u.size(0), batches = a.u.size(1), rows = channels * batches;
-  const auto values = stream.scratch<uint4>(channels * 1024 * R);
+  const int64_t channels = a.u.size(0), batches = ceil_div(a.u.size(1), P), rows = channels * batches;
+  const auto values = stream.scratch<uint4>(channels * 1024 * R / P);
   const auto scale = stream.scratch<float>(channels);
-  transform_filters<R, 1>(stream, a.k, a.skip, a.u.size(2), values, scale);
+  transform_filters<R, 1, P>(stream, Filters::of(a), values, scale);
   const Segments segments{rows, batches, static_cast<int>(std::min<int64_t>(rows, device_info().multiprocessors))};
-  const bool sums_wanted = a.dk || a.dskip;
-  const auto sums = stream.scratch<float4>(sums_wanted ? segments.count() * 2048 * R : 0);
-  const BackwardArgs args{.dy = Walk(a.dy, 1),
-                          .u = Walk(a.u, 1),
-                          .gate_in = Walk(a.gate_in, 1),
-                          .gate_out = Walk(a.gate_out, 1),
-                          .du = Walk(a.du, 1),
-                          .dgate_in = Walk(a.dgate_in, 1),
-                          .dgate_out = Walk(a.dgate_out, 1),
+  const bool sums_wanted = a.dk || a.dk_reverse || a.dskip;
+  const auto sums = stream.scratch<float4>(sums_wanted ? segments.count() * 2048 * R / P : 0);
+  const BackwardArgs args{.dy = Walk(a.dy, P),
+                          .u = Walk(a.u, P),
+                          .gate_in = Walk(a.gate_in, P),
+                          .gate_out = Walk(a.gate_out, P),
+                          .du = Walk(a.du, P),
+                          .dgate_in = Walk(a.dgate_in, P),
+                          .dgate_out = Walk(a.dgate_out, P),
                           .filters = {values, scale},
                           .sums = sums_wanted ? sums.get() : nullptr,
                           .segments = segments,
-                          .length = static_cast<int>(a.u.size(2))};
+                          .length = static_cast<int>(a.u.size(2)),
+                          .rows = static_cast<int>(a.u.size(1))};
   if (a.gate_in) {
-    a.gate_out ? launch<R, true, true>(stream, args) : launch<R, true, false>(stream, args);
+    a.gate_out ? launch<R, P, true, true>(stream, args) : launch<R, P, true, false>(stream, args);
   } else {
-    a.gate_out ? launch<R, false, true>(stream, args) : launch<R, false, false>(stream, args);
+    a.gate_out ? launch<R, P, false, true>(stream, args) : launch<R, P, false, false>(stream, args);
   }
   if (!sums_wanted) return;
-  transform_gradients<R, 1>(stream, sums, segments, a.u.size(2), a.dk, a.accumulate_k, a.dskip, a.accumulate_skip);
+  transform_gradients<R, 1, P>(stream, sums, segments, a);
 }
 
 }  // namespace
 
 void backward(Stream& stream, const FftConvBackward& args) {
   const int64_t length = args.u.size(2);
-  if (length <= 4096) return backward_of<1>(stream, args);
-  length <= 8192 ? backward_of<2>(stream, args) : backward_long(stream, args);
+  if (length <= 1024) return backward_of<1, 4>(stream, args);
+  if (length <= 2048) return backward_of<1, 2>(stream, args);
+  if (length <= 4096) return backward_of<1, 1>(stream, args);
+  if (length <= 8192) return backward_of<2, 1>(stream, args);
+  args.k.size(1) <= 4096 ? backward_chunks(stream, args) : backward_long(stream, args);
 }
 
 }  // namespace mara::kernels::cuda::fused

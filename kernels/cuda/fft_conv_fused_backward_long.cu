@@ -103,9 +103,10 @@ __global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant_
     const float g_scale = power_of_two(g_exponent), x_scale = power_of_two(x_exponent);
     const float filter_scale = args.filters.scale[d] * (1.0f / R);
     const uint4* const filters = args.filters.values + d * (2 * 1024 * R);
-    float4* const sums = args.sums + (d + blockIdx.x) * (2 * 2048 * R) + warp * R * 128 + lane;
+    // Moved on and not indexed by i: the addresses of all would be kept in registers, and others spilled.
+    float4* sums = args.sums + (d + blockIdx.x) * (2 * 2048 * R) + warp * R * 128 + lane;
 #pragma unroll 1
-    for (int i = 0; i < R; ++i) {
+    for (int i = 0; i < R; ++i, sums += 128) {
       const auto spectrum = [&](int z) {
         return transform.spectrum(z, i, transform.factors_to(z < 2 ? g_exponent : x_exponent, z));
       };
@@ -114,13 +115,13 @@ __global__ void __launch_bounds__(512, 1) backward_kernel(const __grid_constant_
         TileSum sum{};
 #pragma unroll
         for (int q = 0; q < 4; ++q) {
-          if (!fresh) sum.q[q] = resident.load(sums + part * 2048 * R + i * 128 + 32 * q);
+          if (!fresh) sum.q[q] = resident.load(sums + part * 2048 * R + 32 * q);
         }
         return sum;
       };
       const auto store_sum = [&](int part, const TileSum& sum) {
 #pragma unroll
-        for (int q = 0; q < 4; ++q) resident.store(sums + part * 2048 * R + i * 128 + 32 * q, sum.q[q]);
+        for (int q = 0; q < 4; ++q) resident.store(sums + part * 2048 * R + 32 * q, sum.q[q]);
       };
       const ComplexTile g0 = rounded(spectrum(0)), g1 = rounded(spectrum(1));
       ComplexTile tile = g1;
@@ -210,7 +211,7 @@ void backward_long(Stream& stream, const FftConvBackward& a) {
   const int64_t channels = a.u.size(0), batches = a.u.size(1), rows = channels * batches;
   const auto values = stream.scratch<uint4>(channels * 2 * 1024 * R);
   const auto scale = stream.scratch<float>(channels);
-  transform_filters<R, 2>(stream, a.k, a.skip, a.u.size(2), values, scale);
+  transform_filters<R, 2>(stream, Filters::of(a), values, scale);
   const Segments segments{rows, batches, static_cast<int>(std::min<int64_t>(rows, device_info().multiprocessors))};
   const auto sums = stream.scratch<float4>(segments.count() * 2 * 2048 * R);
   const BackwardArgs args{.dy = Walk(a.dy, 1),
@@ -230,7 +231,7 @@ void backward_long(Stream& stream, const FftConvBackward& a) {
     a.gate_out ? launch<false, true>(stream, args) : launch<false, false>(stream, args);
   }
   if (a.dk || a.dskip) {
-    transform_gradients<R, 2>(stream, sums, segments, a.u.size(2), a.dk, a.accumulate_k, a.dskip, a.accumulate_skip);
+    transform_gradients<R, 2>(stream, sums, segments, a);
   }
 }
 

@@ -1,9 +1,9 @@
 // Fused long convolution forward, for rows of four transforms. See fft_conv_fused.cuh and fft_conv_fused_forward.cu.
 //
-// With parts x_c of a row and k_c of the filter, H_p = R(k_p - i k_(p-1)), y_c = Re R^-1(sum_p H_p X_(c-p)). All four
-// parts are in shared memory at a time; beside them there is room for two of the inputs, so that they come in two
-// turns. gate_out is read where it is needed. Bound by the latency of what is read within a step, for one block fills a
-// multiprocessor.
+// With parts x_c of a row and k_p of the filter, p < 0 if it has two sides, H_p = R(k_p - i k_(p-1)),
+// y_c = Re R^-1(sum_p H_p X_(c-p)). All four parts are in shared memory at a time; beside them there is room for two of
+// the inputs, so that they come in two turns. gate_out is read where it is needed. Bound by the latency of what is read
+// within a step, for one block fills a multiprocessor.
 
 #include <algorithm>
 
@@ -29,7 +29,7 @@ struct Layout {
   static constexpr uint32_t kBarriers = kStaged + 4 * kRow, kBytes = kBarriers + 7 * 8;
 };
 
-template <bool kGateIn, bool kGateOut>
+template <bool kTwoSided, bool kGateIn, bool kGateOut>
 __global__ void __launch_bounds__(512, 1) forward_kernel(const __grid_constant__ ForwardArgs args) {
 #if __CUDA_ARCH__ >= 900
   using Row = StagedRow<R>;
@@ -85,17 +85,26 @@ __global__ void __launch_bounds__(512, 1) forward_kernel(const __grid_constant__
     }
 
     const int exponent = max(transform.scale_of_both(0), transform.scale_of_both(2));
-    const uint4* const filters = args.filters.values + d * (C * 1024 * R);
+    constexpr int kZero = kTwoSided ? C - 1 : 0, kSpectra = C + kZero;  // place of H_0, spectra of a filter
+    const uint4* const filters = args.filters.values + (d * kSpectra + kZero) * (1024 * R);
 #pragma unroll 1
     for (int i = 0; i < R; ++i) {
       ComplexTile x[C];
+      const auto enter_spectrum = [&](int c) {
+        x[c] = rounded(transform.spectrum(c, i, transform.factors_to(exponent, c)));
+      };
+      if constexpr (kTwoSided) {
+#pragma unroll
+        for (int c = 0; c < C; ++c) enter_spectrum(c);
+      }
 #pragma unroll
       for (int c = 0; c < C; ++c) {
-        x[c] = rounded(transform.spectrum(c, i, transform.factors_to(exponent, c)));
+        if constexpr (!kTwoSided) enter_spectrum(c);
         ComplexTile tile = x[c];
         multiply<false>(tile, load_filter<R>(filters, i, lane, warp));
 #pragma unroll
-        for (int p = 1; p <= c; ++p) {
+        for (int p = 1 - C; p < C; ++p) {
+          if (p == 0 || c - p < 0 || c - p >= (kTwoSided ? C : c)) continue;
           multiply_add<false>(tile, x[c - p], load_filter<R>(filters + p * 1024 * R, i, lane, warp));
         }
         transform.invert(c, i, tile);
@@ -126,23 +135,35 @@ __global__ void __launch_bounds__(512, 1) forward_kernel(const __grid_constant__
 #endif
 }
 
-template <bool kGateIn, bool kGateOut>
+template <bool kTwoSided, bool kGateIn, bool kGateOut>
 void launch(Stream& stream, const ForwardArgs& args) {
   constexpr int kBytes = static_cast<int>(Layout::kBytes);
-  const auto kernel = forward_kernel<kGateIn, kGateOut>;
+  const auto kernel = forward_kernel<kTwoSided, kGateIn, kGateOut>;
   MARA_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
   const int64_t blocks = std::min<int64_t>(args.rows, device_info().multiprocessors);
   kernel<<<static_cast<unsigned>(blocks), 512, kBytes, native(stream)>>>(args);
   launched("fft_conv_forward: fused, long");
 }
 
+template <bool kTwoSided>
+void launch(Stream& stream, const ForwardArgs& args) {
+  if (args.gate_in.present()) {
+    args.gate_out.present() ? launch<kTwoSided, true, true>(stream, args)
+                            : launch<kTwoSided, true, false>(stream, args);
+  } else {
+    args.gate_out.present() ? launch<kTwoSided, false, true>(stream, args)
+                            : launch<kTwoSided, false, false>(stream, args);
+  }
+}
+
 }  // namespace
 
 void forward_long(Stream& stream, const FftConvForward& a) {
   const int64_t channels = a.u.size(0), batches = a.u.size(1);
-  const auto values = stream.scratch<uint4>(channels * C * 1024 * R);
+  const Filters filters = Filters::of(a);
+  const auto values = stream.scratch<uint4>(channels * filters.parts(C) * 1024 * R);
   const auto scale = stream.scratch<float>(channels);
-  transform_filters<R, C>(stream, a.k, a.skip, a.u.size(2), values, scale);
+  transform_filters<R, C>(stream, filters, values, scale);
   const ForwardArgs args{.u = Walk(a.u, 1),
                          .gate_in = Walk(a.gate_in, 1),
                          .gate_out = Walk(a.gate_out, 1),
@@ -151,11 +172,7 @@ void forward_long(Stream& stream, const FftConvForward& a) {
                          .rows = channels * batches,
                          .batches = static_cast<int>(batches),
                          .length = static_cast<int>(a.u.size(2))};
-  if (a.gate_in) {
-    a.gate_out ? launch<true, true>(stream, args) : launch<true, false>(stream, args);
-  } else {
-    a.gate_out ? launch<false, true>(stream, args) : launch<false, false>(stream, args);
-  }
+  filters.two_sided() ? launch<true>(stream, args) : launch<false>(stream, args);
 }
 
 }  // namespace mara::kernels::cuda::fused

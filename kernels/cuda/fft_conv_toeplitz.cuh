@@ -10,8 +10,6 @@
 // Numbers are fp16 with a power of two for each row and each filter, which puts the largest magnitude into
 // [2^14, 2^15): with subnormals 39 binary digits below it are kept. Sums are f32.
 
-#include <cuda_fp16.h>
-
 #include "kernels/cuda/channel_rows.cuh"
 #include "kernels/cuda/fft_conv_toeplitz.h"
 #include "kernels/cuda/wgmma.cuh"
@@ -108,10 +106,6 @@ __device__ __forceinline__ float power_of_two(int biased) { return __int_as_floa
 __device__ __forceinline__ float scale_down(int exponent) { return power_of_two(268 - exponent); }
 __device__ __forceinline__ float scale_up(int exponent) { return power_of_two(exponent - 14); }
 
-__device__ __forceinline__ uint32_t pack_halves(float low, float high) {
-  const __half2 pair = __floats2half2_rn(low, high);
-  return reinterpret_cast<const uint32_t&>(pair);
-}
 /// Eight 16-bit numbers in the opposite order.
 __device__ __forceinline__ void reverse(uint32_t (&words)[4]) {
   const uint32_t w[4] = {words[0], words[1], words[2], words[3]};

@@ -39,13 +39,6 @@ struct Backward {
   __device__ int end_tile() const { return last_sum() / 16 + 1; }
 };
 
-__device__ __forceinline__ void mma_halves(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-      "%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
 /// Of a tile: whether a row is of g, and which of the 32 it is.
 __device__ __forceinline__ bool is_of_g(int row) { return row & 8; }
 __device__ __forceinline__ int pair_of(int row) { return row / 16 * 8 + row % 8; }
@@ -123,8 +116,8 @@ struct Sums {
         load_transposed(x, x_lane - p * 2 * kGroupBytes + k * 32 * 16);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          mma_halves(c[i][0], x, g[i][k][0], g[i][k][1]);
-          mma_halves(c[i][1], x, g[i][k][2], g[i][k][3]);
+          mma_half(c[i][0], x, g[i][k][0], g[i][k][1]);
+          mma_half(c[i][1], x, g[i][k][2], g[i][k][3]);
         }
       }
     }

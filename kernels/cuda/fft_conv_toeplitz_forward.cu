@@ -87,16 +87,12 @@ bool plan_fits(const Args& a) {
          a.u.size(2) % 8 == 0 && (a.u.size(2) <= kLongest || (a.k.size(1) <= kMostTaps && a.u.size(2) < 1 << 30)) &&
          a.u.size(1) * ceil_div(a.u.size(2), kPiece) < 1 << 30 && have_warpgroup_products();
 }
-template <class... Views>
-bool rows_fit(const Views&... rows) {
-  return (ChannelRows<const bfloat16>(rows).takes(8) && ...);
-}
 
 }  // namespace
 
-bool takes(const FftConvForward& a) { return plan_fits(a) && rows_fit(a.u, a.gate_in, a.gate_out, a.y); }
+bool takes(const FftConvForward& a) { return plan_fits(a) && all_take_16_bytes(a.u, a.gate_in, a.gate_out, a.y); }
 bool takes(const FftConvBackward& a) {
-  return plan_fits(a) && rows_fit(a.dy, a.u, a.gate_in, a.gate_out, a.du, a.dgate_in, a.dgate_out);
+  return plan_fits(a) && all_take_16_bytes(a.dy, a.u, a.gate_in, a.gate_out, a.du, a.dgate_in, a.dgate_out);
 }
 
 void forward(Stream& stream, const FftConvForward& a) {

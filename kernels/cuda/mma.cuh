@@ -1,11 +1,14 @@
 #pragma once
-// Tensor-core primitives: bf16 products of one warp, their operands out of shared memory, asynchronous copies into it.
+// Tensor-core primitives: bf16 and fp16 products of one warp, their operands out of shared memory, asynchronous copies
+// into it.
 //
 // Who holds what in mma.m16n8k16, with lane = 4 g + t:
 //   a (16 x 16): a0 = A[g][2t, 2t+1], a1 = A[g+8][2t, 2t+1], a2 = A[g][2t+8, 2t+9], a3 = A[g+8][2t+8, 2t+9]
 //   b (16 x 8):  b0 = B[2t, 2t+1][g], b1 = B[2t+8, 2t+9][g]
 //   c (16 x 8):  c0, c1 = C[g][2t, 2t+1], c2, c3 = C[g+8][2t, 2t+1]
 // so two neighbouring accumulators, rounded, are one a operand: a product feeds the next without leaving registers.
+
+#include <cuda_fp16.h>
 
 #include "kernels/cuda/device.cuh"
 
@@ -39,6 +42,14 @@ __device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], uint3
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/// The same of fp16 operands.
+__device__ __forceinline__ void mma_half(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
 /// Two rounded values in one register, the first in its low half, and back.
 __device__ __forceinline__ uint32_t pack_pair(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
@@ -46,6 +57,12 @@ __device__ __forceinline__ uint32_t pack_pair(float low, float high) {
 }
 __device__ __forceinline__ float low_of(uint32_t pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float high_of(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
+
+/// The same in fp16.
+__device__ __forceinline__ uint32_t pack_halves(float low, float high) {
+  const __half2 pair = __floats2half2_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
 
 /// 2^x within 2 units in the last place, results below 2^-126 are zero.
 __device__ __forceinline__ float fast_exp2(float x) {

@@ -98,13 +98,15 @@ std::string to_text(const Report& report) {
         with_commas(s.parameters), 100 * s.as_counted() / best.product, s.flops_per_token, bytes_text(s.memory),
         time_text(all));
   }
-  out += fmt::format("Kernels\n  {:<21} {:<5} {:<7} {:>6} {:>11} {:>9} {:>6} {:>9} {:>6}  {}\n", "kernel", "dtype",
-                     "calls", report.step ? "share" : "", "each", "GB/s", "copy", "Tflop/s", "prod.", "shapes");
+  out +=
+      fmt::format("Kernels\n  {:<21} {:<5} {:<7} {:>6} {:>11} {:>11} {:>9} {:>6} {:>9} {:>6}  {}\n", "kernel", "dtype",
+                  "calls", report.step ? "share" : "", "each", "floor", "GB/s", "copy", "Tflop/s", "prod.", "shapes");
   for (const Timed& call : report.calls) {
     const double bytes = call.bytes / call.seconds, flops = call.flops / call.seconds;
     const std::string share = report.step ? fmt::format("{:.1f}%", 100 * call.total_seconds() / all) : "";
-    out += fmt::format("  {:<21} {:<5} x {:<5} {:>6} {:>11} {:>9.1f} {:>5.0f}%", call.kernel, to_string(call.dtype),
-                       call.count, share, time_text(call.seconds), bytes / 1e9, 100 * bytes / best.copy);
+    out += fmt::format("  {:<21} {:<5} x {:<5} {:>6} {:>11} {:>11} {:>9.1f} {:>5.0f}%", call.kernel,
+                       to_string(call.dtype), call.count, share, time_text(call.seconds),
+                       time_text(call.bytes / best.copy), bytes / 1e9, 100 * bytes / best.copy);
     out += call.flops > 0 ? fmt::format(" {:>9.3f} {:>5.0f}%", flops / 1e12, 100 * flops / best.product)
                           : std::string(17, ' ');
     out += "  " + call.shapes + "\n";
@@ -135,6 +137,7 @@ std::string to_json(const Report& report) {
                         {"dtype", to_string(call.dtype)},
                         {"calls", call.count},
                         {"seconds", call.seconds},
+                        {"floor_seconds", call.bytes / best.copy},
                         {"bytes", call.bytes},
                         {"bytes_per_second", call.bytes / call.seconds},
                         {"copy_fraction", call.bytes / call.seconds / best.copy}};

@@ -68,6 +68,32 @@ void launch_state_space(const Sizes& s) {
                       .y = channels});
 }
 
+// Long convolutions with gates as in Hyena, and plain ones; each as a device does it best and by its general way.
+void launch_convolutions(const Sizes& s) {
+  using namespace kernels;
+  const auto [k, stream] = on(kMeta);
+  const Dtype wide = compute_dtype(s.dtype);
+  const View rows = view({s.D, s.B, s.L}, s.dtype), taps = view({s.D, s.L}, wide), skip = view({s.D}, wide);
+  for (const bool general : {false, true}) {
+    k.fft_conv_forward(
+        stream, {.u = rows, .k = taps, .skip = skip, .gate_in = rows, .gate_out = rows, .y = rows, .general = general});
+    k.fft_conv_backward(stream, {.dy = rows,
+                                 .u = rows,
+                                 .k = taps,
+                                 .skip = skip,
+                                 .gate_in = rows,
+                                 .gate_out = rows,
+                                 .du = rows,
+                                 .dgate_in = rows,
+                                 .dgate_out = rows,
+                                 .dk = taps,
+                                 .dskip = skip,
+                                 .general = general});
+    k.fft_conv_forward(stream, {.u = rows, .k = taps, .y = rows, .general = general});
+    k.fft_conv_backward(stream, {.dy = rows, .u = rows, .k = taps, .du = rows, .dk = taps, .general = general});
+  }
+}
+
 void launch_all(const Sizes& s) {
   using namespace kernels;
   const auto [k, stream] = on(kMeta);
@@ -76,7 +102,7 @@ void launch_all(const Sizes& s) {
   const View tokens = view({N, D}, data), residual = view({N, D}, wide), hidden = view({N, 4 * D}, data);
   const View vector = view({D}, wide), one = view({1}, wide), per_token = view({N}, wide);
   const View ids = view({N}, Dtype::i32), table = view({1, V, D}, data), gathered = view({1, N, D}, data);
-  const View channels = view({D, s.B, s.L}, data), taps = view({D, s.L}, wide), few = view({D, s.K}, wide);
+  const View channels = view({D, s.B, s.L}, data), few = view({D, s.K}, wide);
   const View qkv = view({s.B, s.L, 3 * D}, data), heads_out = view({s.B, s.L, D}, data);
   const View lse = view({s.B, s.H, s.L}, wide), flat = view({parameters}, wide);
   const double scale = 1 / std::sqrt(static_cast<double>(D) / static_cast<double>(s.H));
@@ -135,19 +161,7 @@ void launch_all(const Sizes& s) {
                                  .dbias = vector,
                                  .input_bias = vector,
                                  .dinput_bias = vector});
-  k.fft_conv_forward(
-      stream, {.u = channels, .k = taps, .skip = vector, .gate_in = channels, .gate_out = channels, .y = channels});
-  k.fft_conv_backward(stream, {.dy = channels,
-                               .u = channels,
-                               .k = taps,
-                               .skip = vector,
-                               .gate_in = channels,
-                               .gate_out = channels,
-                               .du = channels,
-                               .dgate_in = channels,
-                               .dgate_out = channels,
-                               .dk = taps,
-                               .dskip = vector});
+  launch_convolutions(s);
   launch_state_space(s);
   k.rotary(stream, {.x = qkv, .y = qkv, .heads = s.H, .rotary_dim = D / s.H / 2 * 2});
   k.attention_forward(stream, {.qkv = qkv, .o = heads_out, .lse = lse, .heads = s.H, .scale = scale});

@@ -1,5 +1,13 @@
 #include "ops/fft_conv.h"
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numbers>
+#include <numeric>
+
 #include "kernels/kernels.h"
 #include "ops/elementwise.h"
 #include "ops/gather.h"
@@ -25,13 +33,54 @@ void check_gate(const char* name, const Tensor& gate, const Tensor& u) {
              " must have u's shape ", u.shape(), " and dtype ", u.dtype(), ", got ", gate.shape(), " ", gate.dtype());
 }
 
+Tensor with_past(const Tensor& u, const Tensor& filter, const FftConvOptions& options) {
+  const Tensor& past = options.past;
+  MARA_CHECK(past.rank() == 3 && past.size(0) == u.size(0) && past.size(1) == u.size(1) && past.dtype() == u.dtype(),
+             "fft_conv: past must be (", u.size(0), ", ", u.size(1), ", S) ", u.dtype(), ", got ", past.shape(), " ",
+             past.dtype());
+  MARA_CHECK(options.form == ConvForm::causal && !options.reverse.defined(),
+             "fft_conv: past is for causal convolutions without a reverse filter, which alone have an order of inputs");
+  if (options.gate_in.defined()) check_gate("gate_in", options.gate_in, u);
+  if (options.gate_out.defined()) check_gate("gate_out", options.gate_out, u);
+  // Up to 7 more than the K - 1 that are felt, for rows that start at multiples of 16 bytes.
+  const int64_t count = std::min(past.size(2), (filter.size(1) + 6) / 8 * 8);
+  const Tensor x = options.gate_in.defined() ? mul(u, options.gate_in) : u;
+  const Tensor all = concat({slice(past, 2, past.size(2) - count, count), x}, 2);
+  const Tensor c = contiguous(slice(fft_conv(all, filter, {.skip = options.skip}), 2, count, u.size(2)));
+  return options.gate_out.defined() ? mul(c, options.gate_out) : c;
+}
+
+/// sum_k cos(2 pi k n / 2L) / 2L over the kept bins of -L < k <= L, (1, 2L): a run [first, last) of positive ones and
+/// their negatives sum to [sin((last - 1/2) a) - sin((first - 1/2) a)] / sin(a / 2), a = 2 pi n / 2L.
+std::vector<double> response(const std::vector<bool>& keep) {
+  const int64_t length = std::ssize(keep) - 1, period = 2 * length;
+  std::vector<double> sum(static_cast<size_t>(period), keep[0] ? 1.0 : 0.0);
+  for (int64_t n = 0; keep[length] && n < period; ++n) sum[n] += n % 2 == 0 ? 1 : -1;
+  for (int64_t first = 1; first < length;) {
+    int64_t last = first;
+    while (last < length && keep[last]) ++last;
+    if (last > first) sum[0] += 2 * static_cast<double>(last - first);
+    for (int64_t n = 1; last > first && n < period; ++n) {
+      // Angles in units of pi / 2L, of which 4L are a turn.
+      const auto sine = [&](int64_t units) {
+        return std::sin(std::numbers::pi * static_cast<double>(units % (2 * period)) / static_cast<double>(period));
+      };
+      sum[n] += (sine((2 * last - 1) * n) - sine((2 * first - 1) * n)) / sine(n);
+    }
+    first = last + 1;
+  }
+  for (double& value : sum) value /= static_cast<double>(period);
+  return sum;
+}
+
 }  // namespace
 
 Tensor fft_conv(const Tensor& u, const Tensor& filter, const FftConvOptions& options) {
   MARA_CHECK(u.rank() == 3 && u.contiguous() && u.numel() > 0 && is_float(u.dtype()),
              "fft_conv: u must be contiguous floating (D, B, L), got ", u.shape(), " ", u.dtype());
   check_filter("filter", filter, u);
-  const auto& [reverse, skip, gate_in, gate_out, form] = options;
+  if (options.past.defined()) return with_past(u, filter, options);
+  const auto& [reverse, skip, gate_in, gate_out, form, past] = options;
   if (reverse.defined()) check_filter("reverse filter", reverse, u);
   MARA_CHECK(!skip.defined() || (skip.shape() == Shape{u.size(0)} && skip.dtype() == filter.dtype()),
              "fft_conv: skip must be (", u.size(0), ") ", filter.dtype(), ", got ", skip.shape(), " ", skip.dtype());
@@ -78,9 +127,81 @@ Tensor fft_conv(const Tensor& u, const Tensor& filter, const FftConvOptions& opt
                 });
 }
 
+Tensor fft_conv_packed(const Tensor& u, const Tensor& filter, std::span<const int64_t> starts,
+                       const FftConvOptions& options) {
+  MARA_CHECK(u.rank() == 3 && u.numel() > 0, "fft_conv_packed: u must be (D, B, L), got ", u.shape());
+  if (options.gate_in.defined()) check_gate("gate_in", options.gate_in, u);
+  if (options.gate_out.defined()) check_gate("gate_out", options.gate_out, u);
+  MARA_CHECK(options.form == ConvForm::causal && !options.past.defined(),
+             "fft_conv_packed: documents take causal filters, with or without a reverse filter, and no past");
+  const int64_t channels = u.size(0), length = u.size(2), total = u.size(1) * length;
+  std::vector<int64_t> edges(starts.begin(), starts.end());
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  MARA_CHECK(total <= kMost, "fft_conv_packed: fewer than 2^31 positions are required, got ", total);
+  MARA_CHECK(std::ranges::is_sorted(edges) && (edges.empty() || (edges.front() >= 0 && edges.back() < total)),
+             "fft_conv_packed: starts must be ascending and within [0, ", total, ")");
+  for (int64_t row = 0; row <= total; row += length) edges.push_back(row);
+  std::ranges::sort(edges);
+  edges.erase(std::ranges::unique(edges).begin(), edges.end());
+
+  constexpr int64_t kShortest = 16;                      // rows that documents are padded to
+  std::map<int64_t, std::vector<int64_t>> documents_of;  // by the length of their rows
+  for (size_t i = 0; i + 1 < edges.size(); ++i) {
+    const auto padded = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(edges[i + 1] - edges[i])));
+    documents_of[std::max(padded, kShortest)].push_back(static_cast<int64_t>(i));
+  }
+  const auto with_zero = [&](const Tensor& all) {
+    return all.defined() ? concat({all.reshape({channels, total}), full({channels, 1}, 0, u.dtype(), u.device())}, 1)
+                         : all;
+  };
+  const Tensor flat = with_zero(u), gate_in = with_zero(options.gate_in), gate_out = with_zero(options.gate_out);
+  std::vector<Tensor> results;
+  std::vector<int32_t> found(static_cast<size_t>(total));  // where the results hold a position
+  int64_t filled = 0;
+  for (const auto& [padded, documents] : documents_of) {
+    const auto count = std::ssize(documents);
+    MARA_CHECK(filled + count * padded <= kMost,
+               "fft_conv_packed: padded documents must have fewer than 2^31 positions, got ", filled + count * padded,
+               " and more of ", total, "; take fewer rows at a time");
+    std::vector<int32_t> taken(static_cast<size_t>(count * padded), static_cast<int32_t>(total));
+    for (int64_t row = 0; row < count; ++row) {
+      const int64_t begin = edges[documents[row]], end = edges[documents[row] + 1];
+      std::iota(taken.begin() + row * padded, taken.begin() + row * padded + end - begin, static_cast<int32_t>(begin));
+      std::iota(found.begin() + begin, found.begin() + end, static_cast<int32_t>(filled + row * padded));
+    }
+    const Tensor index = Tensor::from(taken, {count * padded}, u.device());
+    const auto rows = [&](const Tensor& all) {
+      return all.defined() ? gather(all, 1, index).reshape({channels, count, padded}) : all;
+    };
+    const Tensor y = fft_conv(
+        rows(flat), filter,
+        {.reverse = options.reverse, .skip = options.skip, .gate_in = rows(gate_in), .gate_out = rows(gate_out)});
+    results.push_back(y.reshape({channels, count * padded}));
+    filled += count * padded;
+  }
+  return gather(concat(results, 1), 1, Tensor::from(found, {total}, u.device())).reshape(u.shape());
+}
+
 Tensor shifted_by_one(const Tensor& taps) {
   const Tensor zero = full({taps.size(0), 1}, 0, taps.dtype(), taps.device());
   return concat({zero, slice(taps, 1, 0, taps.size(1) - 1)}, 1);
+}
+
+TwoSidedFilter frequency_masked(const Tensor& filter, const std::vector<bool>& keep) {
+  const int64_t length = std::ssize(keep) - 1;
+  MARA_CHECK(filter.rank() == 2 && filter.size(1) <= length,
+             "frequency_masked: the filter must be (D, K) with K up to ", length, " for a mask of ", keep.size(),
+             " bins, one more than there are positions in a row; got ", filter.shape());
+  const int64_t channels = filter.size(0), period = 2 * length;
+  const auto zeros = [&](int64_t count) { return full({channels, count}, 0, filter.dtype(), filter.device()); };
+  const Tensor padded = concat({filter, zeros(period - filter.size(1))}, 1);
+  const Tensor mask = Tensor::from(response(keep), {1, period}, filter.dtype(), filter.device());
+  const Tensor masked =
+      fft_conv(padded.reshape({1, channels, period}), mask, {.form = ConvForm::circular}).reshape({channels, period});
+  std::vector<int32_t> lags(static_cast<size_t>(length));  // -1, -2, ...
+  std::iota(lags.rbegin(), lags.rend(), static_cast<int32_t>(length));
+  return {contiguous(slice(masked, 1, 0, length)),
+          shifted_by_one(gather(masked, 1, Tensor::from(lags, {length}, filter.device())))};
 }
 
 Tensor fft_conv_composed(const Tensor& u, const Tensor& filter, const FftConvOptions& options) {

@@ -20,21 +20,47 @@ struct Case {
   bool gate_in = true, gate_out = true;
   double u_size = 1, u_offset = 0, dy_size = 1;
   int64_t gap = 0;          // elements between rows, which then are parts of one (B, 3, D, L + gap) tensor
-  bool accumulate = false;  // dk and dskip, to 1.5
+  bool accumulate = false;  // gradients of filters and skip, to 1.5
+  int64_t reverse = 0;      // taps of the reverse filter
+  kernels::ConvForm form = kernels::ConvForm::causal;
 };
 
+// Lengths with the most taps that one of the ways to go takes: several rows to a transform, one transform, two, parts,
+// chunks.
+constexpr std::pair<int64_t, int64_t> kShapes[] = {{1024, 1024},   {2048, 2048},   {4096, 4096},  {8192, 8192},
+                                                   {16384, 16384}, {32768, 32768}, {20000, 4096}, {20000, 8192}};
+
 std::string to_string(const Case& c) {
-  return detail::join({"D ", c.channels, " B ", c.batch, " L ", c.length, " K ", c.taps, c.gate_in ? " gate_in" : "",
-                       c.gate_out ? " gate_out" : "", " u ", c.u_offset, " +- ", c.u_size, " dy ", c.dy_size, " gap ",
-                       c.gap, c.accumulate ? " accumulate" : ""});
+  return detail::join({"D ",
+                       c.channels,
+                       " B ",
+                       c.batch,
+                       " L ",
+                       c.length,
+                       " K ",
+                       c.taps,
+                       c.gate_in ? " gate_in" : "",
+                       c.gate_out ? " gate_out" : "",
+                       " u ",
+                       c.u_offset,
+                       " +- ",
+                       c.u_size,
+                       " dy ",
+                       c.dy_size,
+                       " gap ",
+                       c.gap,
+                       c.accumulate ? " accumulate" : "",
+                       " reverse ",
+                       c.reverse,
+                       c.form == kernels::ConvForm::circular ? " circular" : ""});
 }
 
 struct Results {
-  Values y, du, dgate_in, dgate_out, dk, dskip;
+  Values y, du, dgate_in, dgate_out, dk, dk_reverse, dskip;
 };
 
 struct Data {
-  Values u, gate_in, gate_out, dy, k, skip;  // rounded to what they are stored in
+  Values u, gate_in, gate_out, dy, k, k_reverse, skip;  // rounded to what they are stored in
 };
 
 Values noise(int64_t count, uint32_t seed, double size = 1, double offset = 0) {
@@ -57,11 +83,15 @@ Data make_data(const Case& c) {
   data.dy = rounded(noise(count, 2, c.dy_size), Dtype::bf16);
   if (c.gate_in) data.gate_in = rounded(noise(count, 3, 1, c.u_offset), Dtype::bf16);
   if (c.gate_out) data.gate_out = rounded(noise(count, 4), Dtype::bf16);
-  data.k = noise(c.channels * c.taps, 5);
-  for (size_t i = 0; i < data.k.size(); ++i) {
-    data.k[i] *= std::exp(-4.0 * static_cast<double>(i % c.taps) / static_cast<double>(c.taps));
-  }
-  data.k = rounded(data.k, Dtype::f32);
+  const auto filter = [&](int64_t taps, uint32_t seed) {
+    Values k = noise(c.channels * taps, seed);
+    for (size_t i = 0; i < k.size(); ++i) {
+      k[i] *= std::exp(-4.0 * static_cast<double>(i % taps) / static_cast<double>(taps));
+    }
+    return rounded(k, Dtype::f32);
+  };
+  data.k = filter(c.taps, 5);
+  data.k_reverse = filter(c.reverse, 7);
   data.skip = rounded(noise(c.channels, 6), Dtype::f32);
   return data;
 }
@@ -108,17 +138,25 @@ Results run(const Case& c, const Data& data, Dtype dtype, Device device) {
   const double before = c.accumulate ? 1.5 : std::numeric_limits<double>::quiet_NaN();
   const Tensor dk = Tensor::from(Values(data.k.size(), before), {c.channels, c.taps}, wide, device);
   const Tensor dskip = Tensor::from(Values(data.skip.size(), before), {c.channels}, wide, device);
+  Tensor k_reverse, dk_reverse;
+  if (c.reverse > 0) {
+    k_reverse = Tensor::from(data.k_reverse, {c.channels, c.reverse}, wide, device);
+    dk_reverse = Tensor::from(Values(data.k_reverse.size(), before), {c.channels, c.reverse}, wide, device);
+  }
   const View gate_in = c.gate_in ? place(in, 1).view() : View(), gate_out = c.gate_out ? place(in, 2).view() : View();
   const auto [table, stream] = kernels::on(device);
   table.fft_conv_forward(stream, {.u = place(in, 0).view(),
                                   .k = k.view(),
+                                  .k_reverse = k_reverse.view(),
                                   .skip = skip.view(),
                                   .gate_in = gate_in,
                                   .gate_out = gate_out,
-                                  .y = place(out, 0).view()});
+                                  .y = place(out, 0).view(),
+                                  .form = c.form});
   table.fft_conv_backward(stream, {.dy = place(dy, 0).view(),
                                    .u = place(in, 0).view(),
                                    .k = k.view(),
+                                   .k_reverse = k_reverse.view(),
                                    .skip = skip.view(),
                                    .gate_in = gate_in,
                                    .gate_out = gate_out,
@@ -126,12 +164,16 @@ Results run(const Case& c, const Data& data, Dtype dtype, Device device) {
                                    .dgate_in = c.gate_in ? place(gradients, 1).view() : View(),
                                    .dgate_out = c.gate_out ? place(gradients, 2).view() : View(),
                                    .dk = dk.view(),
+                                   .dk_reverse = dk_reverse.view(),
                                    .dskip = dskip.view(),
                                    .accumulate_k = c.accumulate,
-                                   .accumulate_skip = c.accumulate});
+                                   .accumulate_k_reverse = c.accumulate,
+                                   .accumulate_skip = c.accumulate,
+                                   .form = c.form});
   Results results{.y = unpack(out, 0), .du = unpack(gradients, 0), .dk = dk.to_host(), .dskip = dskip.to_host()};
   if (c.gate_in) results.dgate_in = unpack(gradients, 1);
   if (c.gate_out) results.dgate_out = unpack(gradients, 2);
+  if (c.reverse > 0) results.dk_reverse = dk_reverse.to_host();
   return results;
 }
 
@@ -171,6 +213,7 @@ class FftConvFused : public OnDevice {
     EXPECT_LT(worst_row(got.dgate_in, want.dgate_in, c.length, Dtype::bf16), bound);
     EXPECT_LT(worst_row(got.dgate_out, want.dgate_out, c.length, Dtype::bf16), bound);
     EXPECT_LT(worst_row(got.dk, want.dk, c.taps, Dtype::f64), bound);
+    EXPECT_LT(worst_row(got.dk_reverse, want.dk_reverse, c.reverse, Dtype::f64), bound);
     // One number of a channel: judged by the size of dk's, of which it is one, and its own.
     const double typical = rms(want.dk);
     for (size_t d = 0; d < want.dskip.size(); ++d) {
@@ -182,14 +225,62 @@ class FftConvFused : public OnDevice {
 MARA_ON_EVERY_DEVICE(FftConvFused);
 
 TEST_P(FftConvFused, EqualsF64AtEveryLength) {
-  for (int64_t length : {4096, 8192, 16384}) {
+  for (int64_t length : {1024, 2048, 4096, 8192, 16384}) {
     for (int gates = 0; gates < 4; ++gates) expect_near({2, 3, length, length, gates % 2 == 1, gates / 2 == 1});
   }
-  for (int64_t length : {776, 1000, 1001, 2056, 4088, 4095, 4104, 5000, 8184, 8200, 12288, 20000, 32760, 32768}) expect_near({1, 2, length, length});
+  for (int64_t length :
+       {264, 776, 1000, 1001, 1032, 2040, 2056, 4088, 4095, 4104, 5000, 8184, 8200, 12288, 20000, 32760, 32768})
+    expect_near({1, 2, length, length});
+}
+
+TEST_P(FftConvFused, TakesFiltersWithLagsOnBothSides) {
+  using enum kernels::ConvForm;
+  for (const auto form : {causal, circular}) {
+    for (int64_t length : {1024, 2048, 4096, 8192}) {
+      expect_near({.channels = 2, .batch = 3, .length = length, .taps = length, .reverse = length, .form = form});
+      expect_near({.channels = 1,
+                   .batch = 2,
+                   .length = length,
+                   .taps = 300,
+                   .gate_in = false,
+                   .reverse = length - 1,
+                   .form = form});
+      expect_near({.channels = 2,
+                   .batch = 1,
+                   .length = length - 8,
+                   .taps = 2 * length,
+                   .gate_out = false,
+                   .accumulate = true,
+                   .reverse = 3 * length + 5,
+                   .form = form});
+    }
+    for (int64_t length : {776, 1000, 2056, 5000, 8200, 16384, 32760}) {
+      expect_near({.channels = 1, .batch = 2, .length = length, .taps = length, .reverse = length / 2, .form = form});
+    }
+  }
+  for (int64_t length : {4096, 5000, 8192, 16384, 32768}) {  // a circle without a reverse filter
+    for (int64_t taps : {length / 3, length, length + 1}) {
+      expect_near({.channels = 2, .batch = 2, .length = length, .taps = taps, .form = circular});
+    }
+  }
+}
+
+TEST_P(FftConvFused, TakesShortFiltersAtAnyLength) {
+  for (int64_t taps : {4096, 8192}) {
+    for (int gates = 0; gates < 4; ++gates) expect_near({2, 3, 20000, taps, gates % 2 == 1, gates / 2 == 1});
+    expect_near({.channels = 3, .batch = 1, .length = 9000, .taps = taps, .gap = 8, .accumulate = true});
+    expect_near({1, 1, 131072, taps});
+  }
+  for (int64_t length : {8200, 12288, 12296, 16384, 24576, 32776}) {
+    for (int64_t taps : {300, 2000, 4097}) expect_near({1, 2, length, taps});
+  }
+  for (double size : {1e-6, 3e3}) {
+    expect_near({.channels = 1, .batch = 2, .length = 20000, .taps = 4096, .u_size = size, .dy_size = size});
+  }
 }
 
 TEST_P(FftConvFused, TakesAnyBatchAndFilter) {
-  for (int64_t length : {4096, 8192, 16384}) {
+  for (int64_t length : {1024, 2048, 4096, 8192, 16384}) {
     expect_near({5, 1, length, 1});
     expect_near({1, 1, length, 300});
     expect_near({2, 9, length - 8, length / 2});
@@ -197,7 +288,27 @@ TEST_P(FftConvFused, TakesAnyBatchAndFilter) {
   }
 }
 
+// More than a GPU has multiprocessors, so that a block goes from row to row and from channel to channel, and channels
+// are cut between blocks. A CPU knows no such blocks.
+TEST_P(FftConvFused, BlocksTakeManyRows) {
+  if (device().type == DeviceType::cpu) GTEST_SKIP();
+  const double worst_of_thousands = 1.6e-3;
+  expect_near({100, 17, 1024, 1024}, worst_of_thousands);
+  expect_near({60, 13, 2048, 2048}, worst_of_thousands);
+  expect_near({36, 13, 4096, 4096}, worst_of_thousands);
+  expect_near({25, 11, 8192, 8192}, worst_of_thousands);
+  expect_near({17, 9, 16384, 16384}, worst_of_thousands);
+  expect_near({15, 9, 32768, 32768}, worst_of_thousands);
+  expect_near({12, 9, 20000, 4096}, worst_of_thousands);
+  expect_near({12, 9, 20000, 8192}, worst_of_thousands);
+  expect_near({.channels = 36, .batch = 13, .length = 4096, .taps = 300, .gate_in = false, .reverse = 4096},
+              worst_of_thousands);
+}
+
 TEST_P(FftConvFused, TakesStridedRows) {
+  for (const auto& [length, taps] : kShapes) {
+    expect_near({.channels = 2, .batch = 5, .length = length - 8, .taps = taps, .gap = 24});
+  }
   for (int64_t gap : {8, 4}) {  // 4: not at multiples of 16 bytes
     expect_near({.channels = 2, .batch = 3, .length = 4096, .taps = 4096, .gap = gap});
     expect_near({.channels = 2, .batch = 2, .length = 8184, .taps = 100, .gate_in = false, .gap = gap});
@@ -205,7 +316,7 @@ TEST_P(FftConvFused, TakesStridedRows) {
 }
 
 TEST_P(FftConvFused, TakesDataOfAnySize) {
-  for (int64_t length : {4096, 8192, 16384}) {
+  for (int64_t length : {1024, 2048, 4096, 8192, 16384}) {
     for (double size : {1e-6, 1e-3, 3e3}) {
       expect_near({.channels = 1, .batch = 2, .length = length, .taps = length, .u_size = size, .dy_size = size});
     }
@@ -214,19 +325,21 @@ TEST_P(FftConvFused, TakesDataOfAnySize) {
 }
 
 TEST_P(FftConvFused, ZeroRowsGiveZeros) {
-  const Case c{2, 2, 4096, 4096};
-  Data data = make_data(c);
-  std::fill_n(data.u.begin(), c.length, 0.0), std::fill_n(data.dy.begin(), c.length, 0.0);
-  const Results got = run(c, data, Dtype::bf16, device());
-  for (const Values* values : {&got.y, &got.du, &got.dgate_in, &got.dgate_out}) {
-    EXPECT_TRUE(std::all_of(values->begin(), values->begin() + c.length, [](double v) { return v == 0; }));
-    EXPECT_TRUE(std::all_of(values->begin(), values->end(), [](double v) { return std::isfinite(v); }));
+  for (const auto& [length, taps] : kShapes) {
+    const Case c{2, 2, length, taps};
+    Data data = make_data(c);
+    std::fill_n(data.u.begin(), c.length, 0.0), std::fill_n(data.dy.begin(), c.length, 0.0);
+    const Results got = run(c, data, Dtype::bf16, device());
+    for (const Values* values : {&got.y, &got.du, &got.dgate_in, &got.dgate_out}) {
+      EXPECT_TRUE(std::all_of(values->begin(), values->begin() + c.length, [](double v) { return v == 0; }));
+      EXPECT_TRUE(std::all_of(values->begin(), values->end(), [](double v) { return std::isfinite(v); }));
+    }
   }
 }
 
 TEST_P(FftConvFused, RepeatsBitForBit) {
-  for (int64_t length : {4096, 8192, 16384}) {
-    const Case c{3, 5, length, length};
+  for (const auto& [length, taps] : kShapes) {
+    const Case c{3, 5, length, taps};
     const Data data = make_data(c);
     const Results one = run(c, data, Dtype::bf16, device()), two = run(c, data, Dtype::bf16, device());
     EXPECT_EQ(one.y, two.y);
@@ -240,35 +353,37 @@ TEST_P(FftConvFused, RepeatsBitForBit) {
 
 // The others keep every bit: not even the scale of a row comes from another.
 TEST_P(FftConvFused, NotANumberStaysInItsRow) {
-  for (int64_t length : {4096, 8192, 16384}) {
+  for (const auto& [length, taps] : kShapes) {
+    const Case c{2, 3, length, taps};
+    const Data data = make_data(c);
+    const Results clean = run(c, data, Dtype::bf16, device());
+    const int64_t begin = length, end = 2 * length, place = begin + length / 2;  // batch row 1 of channel 0
     for (double poison : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
-      const Case c{2, 3, length, length};
-      Data data = make_data(c);
-      const Results clean = run(c, data, Dtype::bf16, device());
-      const int64_t bad = 1;  // batch row 1 of channel 0
-      data.u[bad * length + length / 2] = poison;
-      const Results got = run(c, data, Dtype::bf16, device());
-      const auto others_equal = [&](const Values& a, const Values& b, int64_t skip_begin, int64_t skip_end) {
-        return std::equal(a.begin(), a.begin() + skip_begin, b.begin()) &&
-               std::equal(a.begin() + skip_end, a.end(), b.begin() + skip_end);
-      };
-      const int64_t begin = bad * length, end = begin + length;
-      EXPECT_TRUE(others_equal(clean.y, got.y, begin, end));
-      EXPECT_TRUE(others_equal(clean.du, got.du, begin, end));
-      EXPECT_TRUE(others_equal(clean.dgate_in, got.dgate_in, begin, end));
-      EXPECT_TRUE(others_equal(clean.dgate_out, got.dgate_out, begin, end));
-      EXPECT_TRUE(others_equal(clean.dk, got.dk, 0, length));
-      EXPECT_FALSE(std::isfinite(got.y[end - 1]));
-      EXPECT_FALSE(std::isfinite(got.dk[0]));
-      EXPECT_FALSE(std::isfinite(got.dskip[0]));
+      for (const bool in_u : {true, false}) {
+        Data poisoned = data;
+        (in_u ? poisoned.u : poisoned.dy)[place] = poison;
+        const Results got = run(c, poisoned, Dtype::bf16, device());
+        const auto others_equal = [&](const Values& a, const Values& b, int64_t skip_begin, int64_t skip_end) {
+          return std::equal(a.begin(), a.begin() + skip_begin, b.begin()) &&
+                 std::equal(a.begin() + skip_end, a.end(), b.begin() + skip_end);
+        };
+        EXPECT_TRUE(others_equal(clean.y, got.y, begin, end));
+        EXPECT_TRUE(others_equal(clean.du, got.du, begin, end));
+        EXPECT_TRUE(others_equal(clean.dgate_in, got.dgate_in, begin, end));
+        EXPECT_TRUE(others_equal(clean.dgate_out, got.dgate_out, begin, end));
+        EXPECT_TRUE(others_equal(clean.dk, got.dk, 0, taps));
+        EXPECT_FALSE(std::isfinite((in_u ? got.y : got.du)[place]));
+        EXPECT_FALSE(std::isfinite(got.dk[0]));
+        EXPECT_FALSE(std::isfinite(got.dskip[0]));
+      }
     }
   }
 }
 
 TEST_P(FftConvFused, OutputsAreIndependent) {
   const auto [table, stream] = kernels::on(device());
-  for (int64_t length : {4096, 8192, 16384}) {
-    const Case c{2, 3, length, length};
+  for (const auto& [length, taps] : kShapes) {
+    const Case c{.channels = 2, .batch = 3, .length = length, .taps = taps, .reverse = length > 8192 ? 0 : 300};
     const Data data = make_data(c);
     const Results want = run(c, data, Dtype::bf16, device());
     const Shape rows{c.channels, c.batch, c.length};
@@ -278,9 +393,11 @@ TEST_P(FftConvFused, OutputsAreIndependent) {
     const Tensor dy = in(data.dy, rows, Dtype::bf16), u = in(data.u, rows, Dtype::bf16);
     const Tensor gate_in = in(data.gate_in, rows, Dtype::bf16), gate_out = in(data.gate_out, rows, Dtype::bf16);
     const Tensor k = in(data.k, {c.channels, c.taps}, Dtype::f32), skip = in(data.skip, {c.channels}, Dtype::f32);
+    const Tensor k_reverse = c.reverse == 0 ? Tensor() : in(data.k_reverse, {c.channels, c.reverse}, Dtype::f32);
     const kernels::FftConvBackward bare{.dy = dy.view(),
                                         .u = u.view(),
                                         .k = k.view(),
+                                        .k_reverse = k_reverse.view(),
                                         .skip = skip.view(),
                                         .gate_in = gate_in.view(),
                                         .gate_out = gate_out.view()};
@@ -295,6 +412,7 @@ TEST_P(FftConvFused, OutputsAreIndependent) {
     expect_alone(&kernels::FftConvBackward::dgate_in, u, want.dgate_in);
     expect_alone(&kernels::FftConvBackward::dgate_out, u, want.dgate_out);
     expect_alone(&kernels::FftConvBackward::dk, k, want.dk);
+    if (c.reverse > 0) expect_alone(&kernels::FftConvBackward::dk_reverse, k_reverse, want.dk_reverse);
     expect_alone(&kernels::FftConvBackward::dskip, skip, want.dskip);
   }
 }

@@ -182,7 +182,9 @@ TEST_P(FftConvToeplitz, MatchesTheDefinition) {
     for (int64_t taps : {int64_t{1}, int64_t{3}, int64_t{64}, int64_t{200}, length, length + 5}) {
       expect_definition({2, 17, length, taps});
     }
+    if (length > 256) expect_definition({1, 62, length, length});  // a GPU wants tiles filled for long sequences
   }
+  expect_definition({1, 62, 1024, 1024, false, false});
   expect_definition({5, 1, 256, 256});
   expect_definition({1, 65, 136, 100});
 }
@@ -194,7 +196,7 @@ TEST_P(FftConvToeplitz, FewTapsOnLongSequences) {
 
 TEST_P(FftConvToeplitz, EveryCombinationOfGates) {
   for (int gates = 0; gates < 8; ++gates) {
-    expect_definition({2, 17, 400, 300, (gates & 1) != 0, (gates & 2) != 0, (gates & 4) != 0});
+    expect_definition({1, 62, 400, 300, (gates & 1) != 0, (gates & 2) != 0, (gates & 4) != 0});
   }
 }
 
