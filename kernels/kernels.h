@@ -3,6 +3,7 @@
 
 #include "core/stream.h"
 #include "kernels/attention.h"
+#include "kernels/decay_window.h"
 #include "kernels/elementwise.h"
 #include "kernels/fft_conv.h"
 #include "kernels/gather.h"

@@ -102,7 +102,7 @@ void launch_all(const Sizes& s) {
   const View tokens = view({N, D}, data), residual = view({N, D}, wide), hidden = view({N, 4 * D}, data);
   const View vector = view({D}, wide), one = view({1}, wide), per_token = view({N}, wide);
   const View ids = view({N}, Dtype::i32), table = view({1, V, D}, data), gathered = view({1, N, D}, data);
-  const View channels = view({D, s.B, s.L}, data), few = view({D, s.K}, wide);
+  const View channels = view({D, s.B, s.L}, data), filters = view({D, s.L}, wide), few = view({D, s.K}, wide);
   const View qkv = view({s.B, s.L, 3 * D}, data), heads_out = view({s.B, s.L, D}, data);
   const View lse = view({s.B, s.H, s.L}, wide), flat = view({parameters}, wide);
   const double scale = 1 / std::sqrt(static_cast<double>(D) / static_cast<double>(s.H));
@@ -161,6 +161,9 @@ void launch_all(const Sizes& s) {
                                  .dbias = vector,
                                  .input_bias = vector,
                                  .dinput_bias = vector});
+  k.decay_window(stream, {.x = filters, .rate = vector, .time = view({s.L}, wide), .y = filters});
+  k.decay_window_rate(stream,
+                      {.dy = filters, .x = filters, .rate = vector, .time = view({s.L}, wide), .drate = vector});
   launch_convolutions(s);
   launch_state_space(s);
   k.rotary(stream, {.x = qkv, .y = qkv, .heads = s.H, .rotary_dim = D / s.H / 2 * 2});

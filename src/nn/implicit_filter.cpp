@@ -3,10 +3,10 @@
 #include <cmath>
 #include <numbers>
 
+#include "ops/decay_window.h"
 #include "ops/elementwise.h"
 #include "ops/matmul.h"
 #include "ops/reduce.h"
-#include "ops/shape_ops.h"
 
 namespace mara::nn {
 namespace {
@@ -85,20 +85,15 @@ ImplicitFilter::ImplicitFilter(const ImplicitFilterOptions& options, int64_t cha
   if (bidirectional) reverse_ = &child("reverse", std::make_unique<Network>(options, channels, model_std));
 }
 
-// (channels, L)
-Tensor ImplicitFilter::window(int64_t length) const {
-  const Tensor rate = ops::scale(ops::abs(decay_->value().reshape({channels_, 1})), -1);
-  const Tensor decay = ops::exp(ops::matmul(rate, time_->value().narrow(0, length).reshape({1, length})));
-  if (options_.decay_shift == 0) return decay;
-  return ops::add(decay, ops::full({length}, options_.decay_shift, decay.dtype(), decay.device()));
-}
-
 Tensor ImplicitFilter::taps(const Network& network, int64_t length) const {
   Tensor h = features_->value().narrow(0, length);
   for (const Linear* layer : network.layers) h = ops::sin(ops::mul(layer->forward(h), frequency_->value()));
   h = ops::linear_to_channels(h.reshape({1, length, options_.width}), network.output->weight());
   h = h.reshape({channels_, length});
-  if (options_.modulate) h = ops::mul(h, window(length));
+  if (options_.modulate) {
+    const Tensor time = time_->value().narrow(0, length).reshape({length});
+    h = ops::decay_window(h, decay_->value().reshape({channels_}), time, options_.decay_shift);
+  }
   if (!options_.normalize) return h;
   return ops::mul(h, ops::reciprocal(ops::sum(ops::abs(h), 0)));
 }

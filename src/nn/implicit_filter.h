@@ -51,7 +51,6 @@ class ImplicitFilter : public Module {
     Linear* output = nullptr;
   };
   Tensor taps(const Network& network, int64_t length) const;
-  Tensor window(int64_t length) const;
 
   ImplicitFilterOptions options_;
   int64_t channels_, max_length_;
