@@ -5,7 +5,8 @@
 //   y_c = Re R^-1(H (X_c - i X_(c-1))),   dx_c = Re R^-1(conj(H) (G_c + i G_(c+1))),
 //   dH = sum_c G_c conj(X_c - i X_(c-1)) = sum_c (G_c + i G_(c+1)) conj(X_c).
 // A row is walked in one direction, so that a chunk is transformed once and its spectrum handed on to its neighbour.
-// The walk may begin anywhere in a row, with the chunk before where it does.
+// The walk may begin anywhere in a row, with the chunk before where it does. The two chunks after one that is much
+// larger keep a scale of at least 2^-15 of its own: small beside the row, not beside them.
 
 #include "kernels/cuda/fft_conv_fused.cuh"
 

@@ -17,8 +17,10 @@ struct State final : MixerState {
 
 void LongConvOptions::fields(config::Fields& f, const MixerSetup&) {
   f.field("filters", filters, "long convolutions per channel", config::between(1, 64));
-  f.field("dropout", dropout, "before the output projection", config::between(0, 0.99));
   f.group("filter", filter, "the long filters");
+  output.fields(f);
+  f.require(filters == 1 || output.output != "none", "output",
+            "`none` needs one filter per channel, got " + std::to_string(filters));
 }
 
 std::unique_ptr<SequenceMixer> LongConvOptions::make(const MixerSetup& setup) const {
@@ -31,9 +33,8 @@ LongConv::LongConv(const LongConvOptions& options, const MixerSetup& setup)
       filter_(child("filter", std::make_unique<FreeFilter>(options.filter, setup.width,
                                                            options.filters * setup.directions(), setup.max_length))),
       skip_(param("skip", {options.filters * setup.width}, Init::normal(1), kVector)),
-      output_(child("output",
-                    std::make_unique<ChannelOutput>(ChannelOutputOptions{.dropout = options.dropout},
-                                                    options.filters * setup.width, setup.width, setup.output_std))) {}
+      output_(child("output", std::make_unique<ChannelOutput>(options.output, options.filters * setup.width,
+                                                              setup.width, setup.output_std))) {}
 
 Tensor LongConv::forward(const Tensor& x, const Context& context) {
   refuse_segments_and_mask("long_conv", context);

@@ -8,8 +8,8 @@ namespace mara::nn {
 
 struct LongConvOptions : MixerOptions {
   int64_t filters = 1;
-  double dropout = 0;
   FreeFilterOptions filter;
+  ChannelOutputOptions output;
 
   void fields(config::Fields& f, const MixerSetup& setup) override;
   std::unique_ptr<SequenceMixer> make(const MixerSetup& setup) const override;

@@ -5,7 +5,6 @@
 #include <optional>
 
 #include "core/format.h"
-#include "train/describe.h"
 #include "train/run_folder.h"
 
 namespace mara::train {
@@ -171,7 +170,6 @@ std::vector<SweepPoint> sweep_points(const std::vector<std::string>& recipes, co
                  "sweep: another run would have the same folder; give each value once, and recipes of different "
                  "run.name");
       point.recipe = Recipe::load(path, all);
-      describe(point.recipe);
       points.push_back(std::move(point));
     }
   }

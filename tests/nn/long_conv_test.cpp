@@ -14,7 +14,14 @@ INSTANTIATE_TEST_SUITE_P(
         MixerCase{"kind: long_conv"},
         MixerCase{"kind: long_conv, filters: 2, filter: {squash: 0.2, init: double_exponential}"},
         MixerCase{.options = "kind: long_conv, filter: {smooth: 3, smooth_frequency: 5}", .width = 5, .length = 7},
-        MixerCase{"kind: long_conv, filters: 2, filter: {lr_scale: 0.1, squash: 0, dropout: 0.2}", false}));
+        MixerCase{"kind: long_conv, filters: 2, filter: {lr_scale: 0.1, squash: 0, dropout: 0.2}", false},
+        MixerCase{"kind: long_conv, filters: 2, activation: silu, output: linear"},
+        MixerCase{"kind: long_conv, output: none"}));
+
+TEST(LongConv, OneFilterWithoutAnOutputMap) {
+  EXPECT_THROW(MixerUnderTest({"kind: long_conv, filters: 2, output: none"}, Dtype::f32), Error);
+  EXPECT_NO_THROW(MixerUnderTest({"kind: long_conv, filters: 2, output: linear"}, Dtype::f32));
+}
 
 TEST(LongConv, RefusesLengths) {
   const MixerUnderTest m({.options = "kind: long_conv"}, Dtype::f32);
