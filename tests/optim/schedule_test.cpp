@@ -41,6 +41,17 @@ TEST(Schedule, Cosine) {
   EXPECT_NEAR(at("cosine", 110), 0.1, 1e-12);
 }
 
+TEST(Schedule, SSM_G14_timm_cosine) {
+  const ScheduleConfig timm{.kind = "timm_cosine", .warmup = 8000, .floor = 0.1, .start = 1e-6 / 6e-4};
+  const auto rate = [&](int64_t step) { return 6e-4 * schedule_factor(timm, step, 600'000); };
+  EXPECT_NEAR(rate(0), 1e-6, 1e-12);
+  EXPECT_NEAR(rate(7999), 5.999251e-4, 5e-11);
+  EXPECT_NEAR(rate(8000), 5.997632e-4, 5e-11);  // the clock began at 0
+  EXPECT_NEAR(rate(300'000), 3.3e-4, 5e-11);
+  EXPECT_NEAR(rate(600'000), 6e-5, 5e-11);
+  EXPECT_NEAR(rate(900'000), 6e-5, 5e-11);
+}
+
 TEST(Schedule, WarmUpStableDecay) {
   EXPECT_EQ(at("wsd", 60), 1);
   EXPECT_EQ(at("wsd", 88), 1);  // 80 % of 110 steps

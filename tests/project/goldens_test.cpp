@@ -34,6 +34,7 @@ const std::vector<std::string> kGoldens = {
     "SSM_G10_double_exponential",
     "SSM_G12",                // MultiHyena's head
     "SSM_G13",                // size of initial filters
+    "SSM_G14_timm_cosine",    // the schedule of safari and H3
     "SSM_G14_gelu",
     "SSM_7_1",   // parameter counts
     "SSM_9_6",
