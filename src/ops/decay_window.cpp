@@ -9,8 +9,8 @@ Tensor decay_window(const Tensor& x, const Tensor& rate, const Tensor& time, dou
   MARA_CHECK(x.rank() == 2 && x.contiguous() && (x.dtype() == Dtype::f32 || x.dtype() == Dtype::f64),
              "decay_window: x must be contiguous (D, L) f32 or f64, got ", x.shape(), " ", x.dtype());
   const auto check = [&](const char* name, const Tensor& t, int64_t size) {
-    MARA_CHECK(t.shape() == Shape{size} && t.dtype() == x.dtype(), "decay_window: ", name, " must be (", size, ") ",
-               x.dtype(), ", got ", t.shape(), " ", t.dtype());
+    MARA_CHECK(t.shape() == Shape{size} && t.dtype() == x.dtype() && t.contiguous(), "decay_window: ", name,
+               " must be contiguous (", size, ") ", x.dtype(), ", got ", t.shape(), " ", t.dtype());
   };
   check("rate", rate, x.size(0));
   check("time", time, x.size(1));

@@ -7,13 +7,12 @@
 #include <limits>
 
 #include "devices.h"
+#include "fft_conv_rows.h"
 #include "kernels/fft_conv.h"
 #include "kernels/kernels.h"
 
 namespace mara {
 namespace {
-
-using Values = std::vector<double>;
 
 struct Case {
   int64_t channels, batch, length, taps;
@@ -55,49 +54,19 @@ std::string to_string(const Case& c) {
                        c.form == kernels::ConvForm::circular ? " circular" : ""});
 }
 
-struct Results {
-  Values y, du, dgate_in, dgate_out, dk, dk_reverse, dskip;
-};
-
-struct Data {
-  Values u, gate_in, gate_out, dy, k, k_reverse, skip;  // rounded to what they are stored in
-};
-
-Values noise(int64_t count, uint32_t seed, double size = 1, double offset = 0) {
-  Values out(static_cast<size_t>(count));
-  for (double& value : out) {
-    seed = seed * 1664525u + 1013904223u;
-    value = offset + size * (static_cast<double>(seed >> 8) * 0x1p-23 - 1.0);
-  }
-  return out;
-}
-
-Data make_data(const Case& c) {
+ConvData make_data(const Case& c) {
   const int64_t count = c.channels * c.batch * c.length;
-  const auto rounded = [](const Values& values, Dtype dtype) {
-    const auto size = static_cast<int64_t>(values.size());
-    return size == 0 ? values : Tensor::from(values, {size}, dtype, kCpu).to_host();
-  };
-  Data data;
-  data.u = rounded(noise(count, 1, c.u_size, c.u_offset), Dtype::bf16);
-  data.dy = rounded(noise(count, 2, c.dy_size), Dtype::bf16);
-  if (c.gate_in) data.gate_in = rounded(noise(count, 3, 1, c.u_offset), Dtype::bf16);
-  if (c.gate_out) data.gate_out = rounded(noise(count, 4), Dtype::bf16);
-  const auto filter = [&](int64_t taps, uint32_t seed) {
-    Values k = noise(c.channels * taps, seed);
-    for (size_t i = 0; i < k.size(); ++i) {
-      k[i] *= std::exp(-4.0 * static_cast<double>(i % taps) / static_cast<double>(taps));
-    }
-    return rounded(k, Dtype::f32);
-  };
-  data.k = filter(c.taps, 5);
-  data.k_reverse = filter(c.reverse, 7);
-  data.skip = rounded(noise(c.channels, 6), Dtype::f32);
-  return data;
+  return {.u = noise(count, 1, c.u_size, c.u_offset, Dtype::bf16),
+          .gate_in = noise(c.gate_in ? count : 0, 3, 1, c.u_offset, Dtype::bf16),
+          .gate_out = noise(c.gate_out ? count : 0, 4, 1, 0, Dtype::bf16),
+          .dy = noise(count, 2, c.dy_size, 0, Dtype::bf16),
+          .k = decaying(c.channels, c.taps, 5),
+          .k_reverse = decaying(c.channels, c.reverse, 7),
+          .skip = noise(c.channels, 6, 1, 0, Dtype::f32)};
 }
 
 // Runs both directions in a dtype.
-Results run(const Case& c, const Data& data, Dtype dtype, Device device) {
+ConvResults run(const Case& c, const ConvData& data, Dtype dtype, Device device) {
   const Dtype wide = compute_dtype(dtype);
   const Shape rows{c.channels, c.batch, c.length};
   const int64_t pitch = c.length + c.gap, part = c.channels * pitch;
@@ -170,30 +139,11 @@ Results run(const Case& c, const Data& data, Dtype dtype, Device device) {
                                    .accumulate_k_reverse = c.accumulate,
                                    .accumulate_skip = c.accumulate,
                                    .form = c.form});
-  Results results{.y = unpack(out, 0), .du = unpack(gradients, 0), .dk = dk.to_host(), .dskip = dskip.to_host()};
+  ConvResults results{.y = unpack(out, 0), .du = unpack(gradients, 0), .dk = dk.to_host(), .dskip = dskip.to_host()};
   if (c.gate_in) results.dgate_in = unpack(gradients, 1);
   if (c.gate_out) results.dgate_out = unpack(gradients, 2);
   if (c.reverse > 0) results.dk_reverse = dk_reverse.to_host();
   return results;
-}
-
-// The largest error of a row, relative to its norm, without what rounding exact values to bf16 would leave.
-double worst_row(const Values& got, const Values& want, int64_t length, Dtype dtype) {
-  EXPECT_EQ(got.size(), want.size());
-  if (want.empty()) return 0;
-  const Values rounded = Tensor::from(want, {static_cast<int64_t>(want.size())}, dtype, kCpu).to_host();
-  double worst = 0;
-  for (size_t row = 0; row < want.size(); row += static_cast<size_t>(length)) {
-    double error = 0, rounding = 0, norm = 0;
-    for (size_t i = row; i < row + static_cast<size_t>(length); ++i) {
-      if (!std::isfinite(got[i])) return std::numeric_limits<double>::infinity();
-      error += (got[i] - want[i]) * (got[i] - want[i]);
-      rounding += (rounded[i] - want[i]) * (rounded[i] - want[i]);
-      norm += want[i] * want[i];
-    }
-    worst = std::max(worst, std::sqrt(std::max(0.0, error - rounding) / norm));
-  }
-  return worst;
 }
 
 double rms(const Values& values) {
@@ -206,8 +156,8 @@ class FftConvFused : public OnDevice {
  protected:
   void expect_near(const Case& c, double bound = 1.2e-3) {
     SCOPED_TRACE(to_string(c));
-    const Data data = make_data(c);
-    const Results got = run(c, data, Dtype::bf16, device()), want = run(c, data, Dtype::f64, kCpu);
+    const ConvData data = make_data(c);
+    const ConvResults got = run(c, data, Dtype::bf16, device()), want = run(c, data, Dtype::f64, kCpu);
     EXPECT_LT(worst_row(got.y, want.y, c.length, Dtype::bf16), bound);
     EXPECT_LT(worst_row(got.du, want.du, c.length, Dtype::bf16), bound);
     EXPECT_LT(worst_row(got.dgate_in, want.dgate_in, c.length, Dtype::bf16), bound);
@@ -327,9 +277,9 @@ TEST_P(FftConvFused, TakesDataOfAnySize) {
 TEST_P(FftConvFused, ZeroRowsGiveZeros) {
   for (const auto& [length, taps] : kShapes) {
     const Case c{2, 2, length, taps};
-    Data data = make_data(c);
+    ConvData data = make_data(c);
     std::fill_n(data.u.begin(), c.length, 0.0), std::fill_n(data.dy.begin(), c.length, 0.0);
-    const Results got = run(c, data, Dtype::bf16, device());
+    const ConvResults got = run(c, data, Dtype::bf16, device());
     for (const Values* values : {&got.y, &got.du, &got.dgate_in, &got.dgate_out}) {
       EXPECT_TRUE(std::all_of(values->begin(), values->begin() + c.length, [](double v) { return v == 0; }));
       EXPECT_TRUE(std::all_of(values->begin(), values->end(), [](double v) { return std::isfinite(v); }));
@@ -340,8 +290,8 @@ TEST_P(FftConvFused, ZeroRowsGiveZeros) {
 TEST_P(FftConvFused, RepeatsBitForBit) {
   for (const auto& [length, taps] : kShapes) {
     const Case c{3, 5, length, taps};
-    const Data data = make_data(c);
-    const Results one = run(c, data, Dtype::bf16, device()), two = run(c, data, Dtype::bf16, device());
+    const ConvData data = make_data(c);
+    const ConvResults one = run(c, data, Dtype::bf16, device()), two = run(c, data, Dtype::bf16, device());
     EXPECT_EQ(one.y, two.y);
     EXPECT_EQ(one.du, two.du);
     EXPECT_EQ(one.dgate_in, two.dgate_in);
@@ -355,14 +305,14 @@ TEST_P(FftConvFused, RepeatsBitForBit) {
 TEST_P(FftConvFused, NotANumberStaysInItsRow) {
   for (const auto& [length, taps] : kShapes) {
     const Case c{2, 3, length, taps};
-    const Data data = make_data(c);
-    const Results clean = run(c, data, Dtype::bf16, device());
+    const ConvData data = make_data(c);
+    const ConvResults clean = run(c, data, Dtype::bf16, device());
     const int64_t begin = length, end = 2 * length, place = begin + length / 2;  // batch row 1 of channel 0
     for (double poison : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
       for (const bool in_u : {true, false}) {
-        Data poisoned = data;
+        ConvData poisoned = data;
         (in_u ? poisoned.u : poisoned.dy)[place] = poison;
-        const Results got = run(c, poisoned, Dtype::bf16, device());
+        const ConvResults got = run(c, poisoned, Dtype::bf16, device());
         const auto others_equal = [&](const Values& a, const Values& b, int64_t skip_begin, int64_t skip_end) {
           return std::equal(a.begin(), a.begin() + skip_begin, b.begin()) &&
                  std::equal(a.begin() + skip_end, a.end(), b.begin() + skip_end);
@@ -384,8 +334,8 @@ TEST_P(FftConvFused, OutputsAreIndependent) {
   const auto [table, stream] = kernels::on(device());
   for (const auto& [length, taps] : kShapes) {
     const Case c{.channels = 2, .batch = 3, .length = length, .taps = taps, .reverse = length > 8192 ? 0 : 300};
-    const Data data = make_data(c);
-    const Results want = run(c, data, Dtype::bf16, device());
+    const ConvData data = make_data(c);
+    const ConvResults want = run(c, data, Dtype::bf16, device());
     const Shape rows{c.channels, c.batch, c.length};
     const auto in = [&](const Values& v, const Shape& shape, Dtype dtype) {
       return Tensor::from(v, shape, dtype, device());
@@ -420,10 +370,10 @@ TEST_P(FftConvFused, OutputsAreIndependent) {
 // What the comparisons above would not forgive: one tap of a thousand off by a hundredth of the largest.
 TEST_P(FftConvFused, MistakesAreSeen) {
   const Case c{1, 1, 4096, 1000};
-  Data data = make_data(c);
-  const Results got = run(c, data, Dtype::bf16, device());
+  ConvData data = make_data(c);
+  const ConvResults got = run(c, data, Dtype::bf16, device());
   data.k[500] += 0.05;
-  const Results want = run(c, data, Dtype::f64, kCpu);
+  const ConvResults want = run(c, data, Dtype::f64, kCpu);
   EXPECT_GT(worst_row(got.y, want.y, c.length, Dtype::bf16), 2.4e-3);
   EXPECT_GT(worst_row(got.du, want.du, c.length, Dtype::bf16), 2.4e-3);
 }

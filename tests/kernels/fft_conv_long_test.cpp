@@ -6,13 +6,12 @@
 #include <limits>
 
 #include "devices.h"
+#include "fft_conv_rows.h"
 #include "kernels/fft_conv.h"
 #include "kernels/kernels.h"
 
 namespace mara {
 namespace {
-
-using Values = std::vector<double>;
 
 struct Case {
   int64_t channels = 1, batch = 1, length = 0, taps = 0, reverse = 0;
@@ -50,44 +49,20 @@ std::string to_string(const Case& c) {
                        c.accumulate ? " accumulate" : ""});
 }
 
-/// By row, channel-major; filters by channel. Rounded to what they are stored in.
-struct Data {
-  Values u, gate_in, gate_out, dy, k, reverse, skip;
-};
-struct Results {
-  Values y, du, dgate_in, dgate_out, dk, dreverse, dskip;
-};
-
-Values noise(int64_t count, uint32_t seed, double size, double offset, Dtype dtype) {
-  Values out(static_cast<size_t>(count));
-  for (double& value : out) {
-    seed = seed * 1664525u + 1013904223u;
-    value = offset + size * (static_cast<double>(seed >> 8) * 0x1p-23 - 1.0);
-  }
-  return count == 0 ? out : Tensor::from(out, {count}, dtype, kCpu).to_host();
-}
-Values decaying(int64_t channels, int64_t taps, uint32_t seed) {
-  Values out = noise(channels * taps, seed, 1, 0, Dtype::f64);
-  for (size_t i = 0; i < out.size(); ++i) {
-    out[i] *= std::exp(-4.0 * static_cast<double>(i % static_cast<size_t>(taps)) / static_cast<double>(taps));
-  }
-  return out.empty() ? out : Tensor::from(out, {channels * taps}, Dtype::f32, kCpu).to_host();
-}
-
-Data make_data(const Case& c) {
+ConvData make_data(const Case& c) {
   const int64_t count = c.rows() * c.length;
-  Data data{.u = noise(count, 1, c.u_size, c.u_offset, Dtype::bf16),
-            .gate_in = noise(c.gate_in ? count : 0, 3, 1, c.u_offset, Dtype::bf16),
-            .gate_out = noise(c.gate_out ? count : 0, 4, 1, 0, Dtype::bf16),
-            .dy = noise(count, 2, c.dy_size, 0, Dtype::bf16),
-            .k = decaying(c.channels, c.taps, 5),
-            .reverse = decaying(c.channels, c.reverse, 7),
-            .skip = noise(c.channels, 6, 1, 0, Dtype::f32)};
+  ConvData data{.u = noise(count, 1, c.u_size, c.u_offset, Dtype::bf16),
+                .gate_in = noise(c.gate_in ? count : 0, 3, 1, c.u_offset, Dtype::bf16),
+                .gate_out = noise(c.gate_out ? count : 0, 4, 1, 0, Dtype::bf16),
+                .dy = noise(count, 2, c.dy_size, 0, Dtype::bf16),
+                .k = decaying(c.channels, c.taps, 5),
+                .k_reverse = decaying(c.channels, c.reverse, 7),
+                .skip = noise(c.channels, 6, 1, 0, Dtype::f32)};
   if (c.outlier != 0) data.u[static_cast<size_t>(c.length / 3)] = c.outlier;
   return data;
 }
 
-Results run(const Case& c, const Data& data, Dtype dtype, Device device) {
+ConvResults run(const Case& c, const ConvData& data, Dtype dtype, Device device) {
   const int64_t pitch = c.length + c.gap, total = c.base + c.rows() * pitch;
   const auto at = [&](int64_t row) { return c.base + (row % c.batch * c.channels + row / c.batch) * pitch; };
   const auto rows = [&](const Values* values) {  // NaN where nothing is read, or to be overwritten
@@ -121,7 +96,7 @@ Results run(const Case& c, const Data& data, Dtype dtype, Device device) {
   const Tensor gate_out = c.gate_out ? rows(&data.gate_out) : Tensor();
   const Tensor dgate_in = rows(nullptr), dgate_out = rows(nullptr);
   const Tensor k = filter(data.k, c.taps), dk = gradient(c.taps);
-  const Tensor reverse = c.reverse > 0 ? filter(data.reverse, c.reverse) : Tensor();
+  const Tensor reverse = c.reverse > 0 ? filter(data.k_reverse, c.reverse) : Tensor();
   const Tensor dreverse = c.reverse > 0 ? gradient(c.reverse) : Tensor();
   const Tensor skip = Tensor::from(data.skip, {c.channels}, wide, device);
   const Tensor dskip = Tensor::from(Values(data.skip.size(), before), {c.channels}, wide, device);
@@ -155,27 +130,8 @@ Results run(const Case& c, const Data& data, Dtype dtype, Device device) {
           .dgate_in = c.gate_in ? unpack(dgate_in) : Values(),
           .dgate_out = c.gate_out ? unpack(dgate_out) : Values(),
           .dk = dk.to_host(),
-          .dreverse = c.reverse > 0 ? dreverse.to_host() : Values(),
+          .dk_reverse = c.reverse > 0 ? dreverse.to_host() : Values(),
           .dskip = dskip.to_host()};
-}
-
-// The largest error of a row, relative to its norm, without what rounding exact values to the dtype would leave.
-double worst_row(const Values& got, const Values& want, int64_t length, Dtype dtype) {
-  EXPECT_EQ(got.size(), want.size());
-  if (want.empty()) return 0;
-  const Values rounded = Tensor::from(want, {static_cast<int64_t>(want.size())}, dtype, kCpu).to_host();
-  double worst = 0;
-  for (size_t row = 0; row < want.size(); row += static_cast<size_t>(length)) {
-    double error = 0, rounding = 0, norm = 0;
-    for (size_t i = row; i < row + static_cast<size_t>(length); ++i) {
-      if (!std::isfinite(got[i])) return std::numeric_limits<double>::infinity();
-      error += (got[i] - want[i]) * (got[i] - want[i]);
-      rounding += (rounded[i] - want[i]) * (rounded[i] - want[i]);
-      norm += want[i] * want[i];
-    }
-    worst = std::max(worst, std::sqrt(std::max(0.0, error - rounding) / norm));
-  }
-  return worst;
 }
 
 class FftConvLong : public OnDevice {
@@ -185,14 +141,14 @@ class FftConvLong : public OnDevice {
 
   void expect_near(const Case& c, double bound = 1.2e-3) {
     SCOPED_TRACE(to_string(c));
-    const Data data = make_data(c);
-    const Results got = run(c, data, Dtype::bf16, device()), want = run(c, data, Dtype::f64, kCpu);
+    const ConvData data = make_data(c);
+    const ConvResults got = run(c, data, Dtype::bf16, device()), want = run(c, data, Dtype::f64, kCpu);
     EXPECT_LT(worst_row(got.y, want.y, c.length, Dtype::bf16), bound);
     EXPECT_LT(worst_row(got.du, want.du, c.length, Dtype::bf16), bound);
     EXPECT_LT(worst_row(got.dgate_in, want.dgate_in, c.length, Dtype::bf16), bound);
     EXPECT_LT(worst_row(got.dgate_out, want.dgate_out, c.length, Dtype::bf16), bound);
     EXPECT_LT(worst_row(got.dk, want.dk, c.taps, Dtype::f64), bound);
-    EXPECT_LT(worst_row(got.dreverse, want.dreverse, c.reverse, Dtype::f64), bound);
+    EXPECT_LT(worst_row(got.dk_reverse, want.dk_reverse, c.reverse, Dtype::f64), bound);
     // One number of a channel: judged by the size of dk's, of which it is one, and its own.
     double squares = 0;
     for (double value : want.dk) squares += value * value;
@@ -254,12 +210,12 @@ TEST_P(FftConvLong, RowsDoNotSeeEachOtherAndRepeatBitForBit) {
   };
   for (int64_t length : {65536, 131072, 1 << 20}) {
     const Case c{.channels = 2, .batch = 3, .length = length, .taps = length};
-    Data data = make_data(c);
-    const Results first = run(c, data, Dtype::bf16, device()), second = run(c, data, Dtype::bf16, device());
+    ConvData data = make_data(c);
+    const ConvResults first = run(c, data, Dtype::bf16, device()), second = run(c, data, Dtype::bf16, device());
     EXPECT_TRUE(same(first.y, second.y, 0, 6 * length) && same(first.du, second.du, 0, 6 * length));
     EXPECT_TRUE(same(first.dk, second.dk, 0, 2 * length));
     data.u[static_cast<size_t>(length + length / 2)] = std::numeric_limits<double>::quiet_NaN();
-    const Results spoilt = run(c, data, Dtype::bf16, device());
+    const ConvResults spoilt = run(c, data, Dtype::bf16, device());
     for (const auto& [begin, end] : {std::pair(int64_t{0}, length), std::pair(2 * length, 6 * length)}) {
       EXPECT_TRUE(same(first.y, spoilt.y, begin, end) && same(first.dgate_out, spoilt.dgate_out, begin, end));
     }

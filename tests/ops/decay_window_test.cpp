@@ -61,9 +61,12 @@ TEST(DecayWindow, SaysWhatIsWrong) {
   EXPECT_EQ(error_of(x, rate, time), "");
   EXPECT_NE(error_of(zeros({2, 3, 1}), rate, time).find("x must be contiguous (D, L)"), std::string::npos);
   EXPECT_NE(error_of(zeros({2, 3}, Dtype::bf16), rate, time).find("f32 or f64, got"), std::string::npos);
-  EXPECT_NE(error_of(x, time, time).find("rate must be (2) f32, got (3)"), std::string::npos);
-  EXPECT_NE(error_of(x, rate, rate).find("time must be (3) f32, got (2)"), std::string::npos);
-  EXPECT_NE(error_of(x, rate, zeros({3}, Dtype::f64)).find("time must be (3) f32"), std::string::npos);
+  EXPECT_NE(error_of(x, time, time).find("rate must be contiguous (2) f32, got (3)"), std::string::npos);
+  EXPECT_NE(error_of(x, rate, rate).find("time must be contiguous (3) f32, got (2)"), std::string::npos);
+  EXPECT_NE(error_of(x, rate, zeros({3}, Dtype::f64)).find("(3) f32, got (3) f64"), std::string::npos);
+  Strides two;
+  two[0] = 2;
+  EXPECT_NE(error_of(x, rate, zeros({6}).strided({3}, two, 0)).find("time must be contiguous"), std::string::npos);
 }
 
 }  // namespace
