@@ -139,7 +139,8 @@ Tensor fft_conv_packed(const Tensor& u, const Tensor& filter, std::span<const in
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   MARA_CHECK(total <= kMost, "fft_conv_packed: fewer than 2^31 positions are required, got ", total);
   MARA_CHECK(std::ranges::is_sorted(edges) && (edges.empty() || (edges.front() >= 0 && edges.back() < total)),
-             "fft_conv_packed: starts must be ascending and within [0, ", total, ")");
+             "fft_conv_packed: starts must be ascending and within [0, ", total, "), got ", edges.size(), " from ",
+             edges.front(), " to ", edges.back());
   for (int64_t row = 0; row <= total; row += length) edges.push_back(row);
   std::ranges::sort(edges);
   edges.erase(std::ranges::unique(edges).begin(), edges.end());
