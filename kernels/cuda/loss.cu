@@ -10,12 +10,16 @@
 // the sizes above), and the product with the fewest tiles, dx, needs thousands of tokens to fill the GPU: with 1152 MiB
 // it has 43 x 3 tiles of 128 x 256 for 132 multiprocessors, with 512 MiB half of them would wait.
 //
-// The kernel: one block per row. Pass 1 finds the maximum, its place and the sum of exponentials, rescaled whenever the
-// maximum grows; pass 2 writes the gradient. In between as much of the row as fits lies in shared memory, two blocks to
-// a multiprocessor so that one reads while the other writes; the rest is read again from L2. (A whole row of 50304 in
-// shared memory, one block to a multiprocessor, took 0.67 ms for 5504 rows: 58 % of the memory's rate.)
+// The kernel: one block per row, two to a multiprocessor so that one reads while the other writes. Pass 1 finds the
+// maximum, its place and the sum of exponentials, all less the largest logit that the warp has seen so far; pass 2
+// writes the gradient. For a bf16 gradient the exponentials wait in shared memory in between, as fp16 of at most 1: off
+// by 2^-12 of themselves or 2^-25 of the largest, far less than bf16 rounds. So a row of 50304 is read once. What does
+// not fit is read again, and an f32 gradient always.
+
+#include <cuda_fp16.h>
 
 #include <cfloat>
+#include <climits>
 
 #include "kernels/common/matrices.h"
 #include "kernels/cuda/device.cuh"
@@ -30,44 +34,6 @@ constexpr int kPack = 4;              // logits per access
 constexpr int kLoads = 4;             // accesses under way in a thread
 constexpr int64_t kShortRow = 14336;  // up to here small blocks, several of which fit a multiprocessor
 
-// Largest number seen, where it was first, and the sum of exponentials less it. Starts from a finite number, so that
-// differences of infinities do not arise where logits are -inf.
-struct Online {
-  float max, sum;
-  int place;
-
-  // values[u][j] is logit first + u * stride + j.
-  __device__ __forceinline__ void add(const float (&values)[kLoads][kPack], int first, int stride) {
-    float top = values[0][0];
-#pragma unroll
-    for (int i = 1; i < kLoads * kPack; ++i) top = fmaxf(top, values[i / kPack][i % kPack]);
-    if (top > max) {
-      sum *= __expf(max - top);
-      max = top;
-#pragma unroll
-      for (int i = kLoads * kPack - 1; i >= 0; --i) {
-        if (values[i / kPack][i % kPack] == top) place = first + i / kPack * stride + i % kPack;
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kLoads * kPack; ++i) sum += __expf(values[i / kPack][i % kPack] - max);
-  }
-  __device__ __forceinline__ void merge(const Online& other) {
-    const bool better = other.max > max || (other.max == max && other.place < place);
-    const float top = fmaxf(max, other.max);
-    sum = sum * __expf(max - top) + other.sum * __expf(other.max - top);
-    max = top;
-    place = better ? other.place : place;
-  }
-  __device__ __forceinline__ Online from_lane_below(int distance) const {
-    Online other;
-    other.max = __shfl_down_sync(0xffffffffu, max, distance);
-    other.sum = __shfl_down_sync(0xffffffffu, sum, distance);
-    other.place = __shfl_down_sync(0xffffffffu, place, distance);
-    return other;
-  }
-};
-
 struct LogitRows {
   float* logits;  // row i at i * pitch; a multiple of kPack, so that the last access of a row stays in it
   int64_t pitch;
@@ -77,70 +43,151 @@ struct LogitRows {
   int* predictions;  // or null
 };
 
-// Writes the gradient over the logits if `Gradient`; the first `keep` logits, a multiple of kPack, lie in shared memory
-// between the passes.
+// exp(x - top).
+__device__ __forceinline__ float exponential(float x, float top) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"((x - top) * 1.44269504f));
+  return y;
+}
+
+// The largest of a warp's numbers; of NaNs alone, one.
+__device__ __forceinline__ float warp_largest(float x) {
+  const auto ordered = [](int bits) { return bits ^ (bits >> 31 & INT_MAX); };  // as integers, and back
+  return __int_as_float(ordered(__reduce_max_sync(0xffffffffu, ordered(__float_as_int(x)))));
+}
+
+// What a warp knows of its share of a row. Starts from a finite number, so that differences of infinities do not arise
+// where logits are -inf.
+struct Share {
+  float top = -FLT_MAX, sum = 0;  // the largest logit, and the sum of exponentials less it
+  int round = 0;                  // in which the largest came first
+};
+
+// In a round each of the threads takes kLoads packs.
+template <int Threads>
+struct Round {
+  static constexpr int kStride = Threads * kPack, kLogits = kLoads * kStride;
+  float x[kLoads][kPack];
+
+  __device__ __forceinline__ static int first(int round) {
+    return round * kLogits + static_cast<int>(threadIdx.x) * kPack;
+  }
+  __device__ __forceinline__ void read(const float* logits, int round, int n) {
+    const int begin = first(round);
+#pragma unroll
+    for (int u = 0; u < kLoads; ++u) {
+      const int i = begin + u * kStride;
+      if (i < n) load(logits + i, x[u]);
+#pragma unroll
+      for (int j = 0; j < kPack; ++j) {
+        if (i + j >= n) x[u][j] = -INFINITY;
+      }
+    }
+  }
+  template <class F>
+  __device__ __forceinline__ void for_each(const F& f) {
+#pragma unroll
+    for (int u = 0; u < kLoads; ++u) {
+#pragma unroll
+      for (int j = 0; j < kPack; ++j) f(x[u][j]);
+    }
+  }
+};
+
+// Writes the gradient over the logits if `Gradient`; the exponentials of the first `kept_rounds` lie in shared memory
+// between the passes, behind what each warp took off the logits.
 template <int Threads, bool Gradient, class T>
-__global__ void __launch_bounds__(Threads) cross_entropy_kernel(const LogitRows args, int keep) {
-  extern __shared__ __align__(16) float kept[];
-  __shared__ Online parts[Threads / 32];
+__global__ void __launch_bounds__(Threads) cross_entropy_kernel(const LogitRows args, int kept_rounds) {
+  constexpr int kWarps = Threads / 32;
+  constexpr bool kInPlace = sizeof(T) == sizeof(float);
+  extern __shared__ __align__(16) float tops[];
+  __shared__ Share shares[kWarps];
+  __shared__ int place;
+  uint2* const kept = reinterpret_cast<uint2*>(tops + kept_rounds * kWarps);  // of kPack
   const int64_t row = blockIdx.x;
   float* const logits = args.logits + row * args.pitch;
-  const int n = args.n, target = args.targets[row];
+  const int n = args.n, target = args.targets[row], rounds = ceil_div(n, Round<Threads>::kLogits);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const bool ignored = target == kIgnoredTarget;
   const float chosen = threadIdx.x == 0 && !ignored ? logits[target] : 0;
 
-  Online online{-FLT_MAX, 0, 0};
-  constexpr int kStride = Threads * kPack;
-  for (int first = static_cast<int>(threadIdx.x) * kPack; first < n; first += kLoads * kStride) {
-    float values[kLoads][kPack];
-#pragma unroll
-    for (int u = 0; u < kLoads; ++u) {
-      if (first + u * kStride < n) load(logits + first + u * kStride, values[u]);
+  Share share;
+  for (int round = 0; round < rounds; ++round) {
+    Round<Threads> own;
+    own.read(logits, round, n);
+    float largest = own.x[0][0];
+    own.for_each([&](float x) { largest = fmaxf(largest, x); });
+    largest = warp_largest(largest);
+    if (largest > share.top) {
+      share.sum *= exponential(share.top, largest);
+      share.top = largest, share.round = round;
     }
+    own.for_each([&](float& x) { share.sum += x = exponential(x, share.top); });
+    if (round < kept_rounds) {
+      if (lane == 0) tops[round * kWarps + warp] = share.top;
 #pragma unroll
-    for (int u = 0; u < kLoads; ++u) {
-      const int i = first + u * kStride;
-      if (Gradient && i < keep) store(kept + i, values[u]);
-#pragma unroll
-      for (int j = 0; j < kPack; ++j) values[u][j] = i + j < n ? values[u][j] : -INFINITY;  // nothing beyond the row
+      for (int u = 0; u < kLoads; ++u) {
+        const int i = Round<Threads>::first(round) + u * Round<Threads>::kStride;
+        const __half2 low = __floats2half2_rn(own.x[u][0], own.x[u][1]);
+        const __half2 high = __floats2half2_rn(own.x[u][2], own.x[u][3]);
+        if (i < n) kept[i / kPack] = {reinterpret_cast<const uint32_t&>(low), reinterpret_cast<const uint32_t&>(high)};
+      }
     }
-    online.add(values, first, kStride);
   }
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) online.merge(online.from_lane_below(distance));
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = online;
+  share.sum = warp_sum(share.sum);
+  if (lane == 0) shares[warp] = share;
+  if (threadIdx.x == 0) place = INT_MAX;
   __syncthreads();
-  online = parts[0];
-  for (int warp = 1; warp < Threads / 32; ++warp) online.merge(parts[warp]);
-  if (threadIdx.x == 0) {
-    args.loss[row] = ignored ? 0 : logf(online.sum) + (online.max - chosen);
-    if (args.predictions != nullptr) args.predictions[row] = online.place;
+  const Share other = lane < kWarps ? shares[lane] : Share{};
+  const float top = warp_max(other.top), sum = warp_sum(other.sum * exponential(other.top, top));
+  if (threadIdx.x == 0) args.loss[row] = ignored ? 0 : logf(sum) + (top - chosen);
+  if (args.predictions != nullptr) {
+    if (share.top == top) {
+      Round<Threads> own;
+      own.read(logits, share.round, n);
+      int first = INT_MAX;
+#pragma unroll
+      for (int i = kLoads * kPack - 1; i >= 0; --i) {
+        if (own.x[i / kPack][i % kPack] != top) continue;
+        first = Round<Threads>::first(share.round) + i / kPack * Round<Threads>::kStride + i % kPack;
+      }
+      atomicMin(&place, first);
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) args.predictions[row] = place == INT_MAX ? 0 : place;
   }
   if constexpr (!Gradient) return;
 
-  const float factor = ignored ? 0 : 1 / online.sum;
   T* const gradient = reinterpret_cast<T*>(logits);
-  for (int round = 0; round < n; round += kLoads * kStride) {
-    const int first = round + static_cast<int>(threadIdx.x) * kPack;
-    float values[kLoads][kPack];
+  for (int round = 0; round < rounds; ++round) {
+    Round<Threads> own{};
+    const int first = Round<Threads>::first(round);
+    if (!ignored && round < kept_rounds) {
+      const float factor = exponential(tops[round * kWarps + warp], top) / sum;
 #pragma unroll
-    for (int u = 0; u < kLoads; ++u) {
-      const int i = first + u * kStride;
-      if (i < n) load(i < keep ? kept + i : logits + i, values[u]);
-    }
-    // A narrower gradient ends up where logits of this round, or of an earlier one, are read.
-    if constexpr (sizeof(T) < sizeof(float)) __syncthreads();
-#pragma unroll
-    for (int u = 0; u < kLoads; ++u) {
-      const int i = first + u * kStride;
-      if (i >= n) continue;
-      float out[kPack];
-#pragma unroll
-      for (int j = 0; j < kPack; ++j) {
-        const float onehot = i + j == target ? 1 : 0;
-        out[j] = ignored ? 0 : __expf(values[u][j] - online.max) * factor - onehot;
+      for (int u = 0; u < kLoads; ++u) {
+        const int i = first + u * Round<Threads>::kStride;
+        const uint2 four = i < n ? kept[i / kPack] : uint2{};
+        const float2 low = __half22float2(reinterpret_cast<const __half2&>(four.x));
+        const float2 high = __half22float2(reinterpret_cast<const __half2&>(four.y));
+        own.x[u][0] = low.x * factor, own.x[u][1] = low.y * factor;
+        own.x[u][2] = high.x * factor, own.x[u][3] = high.y * factor;
       }
-      store(gradient + i, out);
+    } else if (!ignored) {
+      const float factor = 1 / sum;
+      own.read(logits, round, n);
+      own.for_each([&](float& x) { x = exponential(x, top) * factor; });
+    }
+    // A narrower gradient ends up where logits of this round, or of an earlier one, are read; not so in kept rounds.
+    if (!kInPlace && round >= kept_rounds) __syncthreads();
+#pragma unroll
+    for (int u = 0; u < kLoads; ++u) {
+      const int i = first + u * Round<Threads>::kStride;
+      if (target >= i) {
+#pragma unroll
+        for (int j = 0; j < kPack; ++j) own.x[u][j] -= i + j == target ? 1 : 0;
+      }
+      if (i < n) store(gradient + i, own.x[u]);
     }
   }
 }
@@ -159,15 +206,20 @@ __global__ void __launch_bounds__(kCountThreads) count_kernel(const int* targets
 template <int Threads, bool Gradient, class T>
 void launch(const Stream& stream, const LogitRows& rows, int64_t count) {
   const auto kernel = cross_entropy_kernel<Threads, Gradient, T>;
-  int64_t bytes = 0;
-  if (Gradient) {
+  int64_t kept_rounds = 0, bytes = 0;
+  if (Gradient && sizeof(T) < sizeof(float)) {
     constexpr int64_t kOther = 2048;  // more than the kernel's other shared memory and the system's
-    const int64_t row = ceil_div(rows.n, kPack) * kPack * static_cast<int64_t>(sizeof(float));
-    bytes = std::min(row, (device_info().shared_bytes / 2 - kOther) / 16 * 16);
+    constexpr int64_t kRound = Round<Threads>::kLogits;
+    const auto bytes_for = [&](int64_t rounds) {
+      const int64_t logits = std::min(rounds * kRound, ceil_div<int64_t>(rows.n, kPack) * kPack);
+      return rounds * Threads / 32 * static_cast<int64_t>(sizeof(float)) + logits * int64_t{2};
+    };
+    kept_rounds = ceil_div(rows.n, kRound);
+    while (bytes_for(kept_rounds) > device_info().shared_bytes / 2 - kOther) --kept_rounds;
+    bytes = bytes_for(kept_rounds);
     MARA_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
   }
-  const int keep = static_cast<int>(bytes / static_cast<int64_t>(sizeof(float)));
-  kernel<<<static_cast<unsigned>(count), Threads, bytes, native(stream)>>>(rows, keep);
+  kernel<<<static_cast<unsigned>(count), Threads, bytes, native(stream)>>>(rows, static_cast<int>(kept_rounds));
   launched("linear_cross_entropy");
 }
 
