@@ -15,6 +15,10 @@
 // every phase finds the pairs it contracts over, in pieces of 16 bytes where others make them. Lines follow in the
 // order (row, r, G), r = 16 (k1 mod N1 / 16) + k1 / (N1 / 16). The power of two that a line's numbers are multiples of
 // is one for all k1: exponents (row, G).
+//
+// Rows beyond 2^20 come in parts of that size, each a row of the scratch: with parts x_c of a row and k_p of the
+// filter, p < 0 if it has two sides, and H_p = R(k_p - i k_(p-1)),
+//   y_c = Re R^-1(sum_p H_p X_(c-p)),  dx_c = Re R^-1(sum_p conj(H_p) G_(c+p)),  dH_p = sum_c G_c conj(X_(c-p)).
 
 #include "kernels/cuda/fft_conv_fused.cuh"
 
@@ -38,10 +42,10 @@ struct Group {
   uint32_t* scratch;
   int* exponents;
   int64_t first_channel, first_batch;
-  int channels, batches, length;
+  int channels, batches, parts, length;
   Radices radices;
 
-  __host__ __device__ int rows() const { return channels * batches; }  // of a region
+  __host__ __device__ int rows() const { return channels * batches * parts; }  // of a region
   __device__ uint32_t* line(int row, int r, int line) const {
     return scratch + ((static_cast<int64_t>(row) * radices.rows() + r) * radices.lines() + line) * 32;
   }
@@ -56,23 +60,37 @@ struct Target {
   ChannelRows<bfloat16> out[2], factor[2];
 };
 
-/// Spectra of filters, (channel, r, s) tiles in the order of load_filter, and the exponents of their powers of two: of
-/// each r, and the largest of a channel.
+/// The H_p of filters, from p = first on, which there are of channels from one on.
+struct FilterParts {
+  int first = 0, count = 1;
+  int64_t channel = 0;
+
+  __device__ int64_t of(int64_t d, int index) const { return (d - channel) * count + index; }
+};
+
+/// Spectra of filters, (channel, part, r, s) tiles in the order of load_filter, and the exponents of their powers of
+/// two: of each r, and the largest of a channel.
 struct Spectra {
   uint4* values;
   int *exponents, *largest;
+  FilterParts parts;
 
-  __device__ const uint4* tiles(const Radices& q, int64_t d, int r) const {
-    return values + (d * q.rows() + r) * (64 * q.inner);
+  __device__ int& largest_of(int64_t d) const { return largest[d - parts.channel]; }
+  __device__ int& exponent(const Radices& q, int64_t d, int r, int index = 0) const {
+    return exponents[parts.of(d, index) * q.rows() + r];
+  }
+  __device__ uint4* tiles(const Radices& q, int64_t d, int r, int index = 0) const {
+    return values + (parts.of(d, index) * q.rows() + r) * (64 * q.inner);
   }
 };
 
-/// Sums for dk, (channel, r, s) tiles in the order of TileSum.
+/// Sums for dk, (channel, part, r, s) tiles in the order of TileSum.
 struct GradientSums {
   float4* values;
+  FilterParts parts;
 
-  __device__ float4* tiles(const Radices& q, int64_t d, int r) const {
-    return values + (d * q.rows() + r) * (128 * q.inner);
+  __device__ float4* tiles(const Radices& q, int64_t d, int r, int index = 0) const {
+    return values + (parts.of(d, index) * q.rows() + r) * (128 * q.inner);
   }
 };
 
@@ -97,7 +115,7 @@ struct Taps {
   bool any() const { return k != nullptr || k_reverse != nullptr || skip != nullptr; }
 };
 
-// Spectra of `channels` filters from `first` on, by way of 8 bytes of scratch per point.
+// Spectra of `channels` filters from `first` on, part by part, by way of 8 bytes of scratch per point of a part.
 void transform_filters(Stream& stream, const Taps& taps, const Radices& radices, int64_t length, int64_t first,
                        int channels, float2* scratch, const Spectra& spectra);
 // And back.
@@ -110,6 +128,10 @@ void multiply(Stream& stream, const Group& group, const Spectra& spectra);
 // Region 0 holds g, which becomes dx if `dx`, region 1 x, which becomes c if `c`. Adds to the sums, or starts them.
 void multiply_backward(Stream& stream, const Group& group, const Spectra& spectra, bool dx, bool c,
                        const GradientSums& sums, bool start);
+// The same for rows of several parts.
+void multiply_parts(Stream& stream, const Group& group, const Spectra& spectra);
+void multiply_parts_backward(Stream& stream, const Group& group, const Spectra& spectra, bool dx, bool c,
+                             const GradientSums& sums, bool start);
 void leave(Stream& stream, const Group& group, const Spectra& spectra, const Target* targets, int first_region,
            int regions);
 

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(512, Q == 1 ? 2 : 1) enter_kernel(const __grid
 
   const int begin = first_item(args.items, blockIdx.x), end = first_item(args.items, blockIdx.x + 1);
   Item item(group, begin);
-  const Share<Q> share{warp, group.radices.columns(), group.length};
+  Share<Q> share{warp, group.radices.columns(), item.left(group)};
   const auto copy = [&] {
     const Source& source = args.sources[item.region];
     share.copy(staged, item.at(source.rows, group), item.tile, lane);
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(512, Q == 1 ? 2 : 1) enter_kernel(const __grid
       for (int i = 0; i < 4; ++i) {
         const int n = share.at(a, t + 4 * i, 32 * item.tile + own);
         held[kGated && !kStagedFactor ? a : 0][i] = uint2{0x3f803f80u, 0x3f803f80u};
-        if (gated && n < group.length) held[kGated && !kStagedFactor ? a : 0][i] = load_now(factor + n);
+        if (gated && n < share.length) held[kGated && !kStagedFactor ? a : 0][i] = load_now(factor + n);
       }
     }
   };
@@ -124,6 +124,7 @@ __global__ void __launch_bounds__(512, Q == 1 ? 2 : 1) enter_kernel(const __grid
       }
     }
     item.next(group);
+    share.length = item.left(group);
     __syncwarp();  // all have read what was staged
     const bool more = index + 1 < end;
     if (more) copy();

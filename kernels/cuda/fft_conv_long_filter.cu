@@ -1,8 +1,12 @@
 // Transforms of filters and of their gradients for long convolutions in three phases, in f32 on CUDA cores. See
 // fft_conv_long.cuh; phases that cancel do not appear here.
 //
-// Bound by memory: 8 bytes a point of scratch between the outer and the inner transform. A block transforms some
-// columns m, or some rows r, in shared memory; a reversed filter enters as the imaginary part that a lag below zero is.
+// Bound by instructions, about 50 a point each way, and by the 8 bytes a point of scratch between the outer and the
+// inner transform, which stay in the L2 cache. A thread reads 16 points from where they are and writes 16 frequencies
+// to where they go; only between the two transforms of 16 data pass through shared memory. A reversed filter enters as
+// the imaginary part that a lag below zero is.
+
+#include <limits>
 
 #include "kernels/cuda/dft16.cuh"
 #include "kernels/cuda/fft_conv_long.cuh"
@@ -10,52 +14,110 @@
 namespace mara::kernels::cuda::long_rows {
 namespace {
 
-/// Transforms of 256 Q points in shared memory, point n of C of them side by side, by 16 Q C threads.
-template <int Q>
-struct Block {
-  static constexpr int kColumns = Q == 4 ? 8 : 16, kPitch = kColumns + 1, kThreads = 16 * Q * kColumns;
-  static constexpr size_t kBytes = sizeof(float2) * 256 * Q * kPitch;
+/// e(i / N).
+template <int N>
+struct Turns {
+  float2 at[16];
 
-  /// sum_n e(-f n / (256 Q)) x[n] at place(f). Begins and ends with a barrier.
-  __device__ static void transform(float2* points) {
-    const int column = threadIdx.x % kColumns, u = threadIdx.x / kColumns;
-    const auto at = [&](int index) -> float2& { return points[index * kPitch + column]; };
-    float2 x[16];
-    __syncthreads();
-    {
-      const int nb = u % 16, a = u / 16;
-#pragma unroll
-      for (int na = 0; na < 16; ++na) x[na] = at(16 * (Q * na + a) + nb);
-      dft16<false>(x);
-      const float2 step = unit(-static_cast<float>(16 * a + nb) / (256 * Q));
-      float2 twiddle{1, 0};
-#pragma unroll
-      for (int k = 0; k < 16; ++k) {
-        at(16 * (Q * k + a) + nb) = x[k] * twiddle;
-        twiddle = twiddle * step;
-      }
+  constexpr Turns() : at() {
+    // Of 1 / 64, N a power of two up to that.
+    double re = 0.99518472667219688624, im = 0.098017140329560601994;
+    for (int n = 64; n > N; n /= 2) {
+      const double square = re * re - im * im;
+      im = 2 * re * im, re = square;
     }
-    __syncthreads();
-    const int s = u % Q, k = u / Q;
+    double x = 1, y = 0;
+    for (float2& turn : at) {
+      turn.x = static_cast<float>(x), turn.y = static_cast<float>(y);
+      const double next = x * re - y * im;
+      y = x * im + y * re, x = next;
+    }
+  }
+};
+
+/// x[i] of thread u of 16 Q: from points n = u + 16 Q i to sum_n e(-f n / (256 Q)) e(-shift u / (256 Q)) x_n of
+/// f = u + 16 Q i. Data change hands at(a, k, nb) in shared memory.
+template <int Q, class Place>
+__device__ __forceinline__ void transform(float2 (&x)[16], int u, float shift, const Place& at) {
+  dft16<false>(x);
+  {
+    const int nb = u % 16, a = u / 16;
+    const float2 step = unit(-static_cast<float>(u) / (256 * Q));
+    float2 twiddle = unit(-shift * static_cast<float>(u) / (256 * Q));
+#pragma unroll
+    for (int k = 0; k < 16; ++k) {
+      at(a, k, nb) = x[k] * twiddle;
+      twiddle = twiddle * step;
+    }
+  }
+  __syncthreads();
+  const int k = u % 16, s = u / 16;
+  if constexpr (Q == 2) {
+    const float sign = s == 0 ? 1 : -1;
+#pragma unroll
+    for (int nb = 0; nb < 16; ++nb) {
+      const float2 even = at(0, k, nb), odd = at(1, k, nb);
+      x[nb] = {fmaf(odd.x, sign, even.x), fmaf(odd.y, sign, even.y)};
+    }
+    if (s == 1) {
+      constexpr Turns<32> kTurns;
+#pragma unroll
+      for (int nb = 1; nb < 16; ++nb) x[nb] = x[nb] * conj(kTurns.at[nb]);
+    }
+  } else {
     const float2 turn = unit(-static_cast<float>(s) / Q), step = unit(-static_cast<float>(s) / (16 * Q));
     float2 twiddle{1, 0};
 #pragma unroll
     for (int nb = 0; nb < 16; ++nb) {
-      x[nb] = at(16 * (Q * k + Q - 1) + nb);
+      x[nb] = at(Q - 1, k, nb);
 #pragma unroll
-      for (int a = Q - 2; a >= 0; --a) x[nb] = x[nb] * turn + at(16 * (Q * k + a) + nb);
+      for (int a = Q - 2; a >= 0; --a) x[nb] = x[nb] * turn + at(a, k, nb);
       if constexpr (Q > 1) {
         x[nb] = x[nb] * twiddle;
         twiddle = twiddle * step;
       }
     }
-    dft16<false>(x);
-    __syncthreads();
-#pragma unroll
-    for (int kb = 0; kb < 16; ++kb) at(16 * (Q * k + s) + kb) = x[kb];
-    __syncthreads();
   }
-  __device__ static int place(int f) { return 16 * (Q * (f % 16) + f / 16 % Q) + f / (16 * Q); }
+  dft16<false>(x);
+}
+
+/// A block of outer transforms, C columns side by side: their threads, and shared memory.
+template <int Q>
+struct Columns {
+  static constexpr int kCount = Q == 4 ? 8 : 16, kThreads = 16 * Q * kCount;
+  static constexpr int kOfK = 16 * kCount + kCount % 16, kOfA = 16 * kOfK;
+  static constexpr size_t kBytes = sizeof(float2) * Q * kOfA;
+  int c, u;
+
+  __device__ Columns() : c(threadIdx.x % kCount), u(threadIdx.x / kCount) {}
+  __device__ void transform(float2 (&x)[16], float shift, float2* points) const {
+    long_rows::transform<Q>(x, u, shift, [points = points + c](int a, int k, int nb) -> float2& {
+      return points[a * kOfA + k * kOfK + nb * kCount];
+    });
+  }
+};
+
+/// A block of inner transforms, rows one after the other.
+template <int Q>
+struct Lines {
+  static constexpr int kThreads = 256, kCount = 16 / Q, kOfK = 17, kOfA = 16 * kOfK;
+  static constexpr size_t kBytes = sizeof(float2) * kCount * Q * kOfA;
+  int c, u;
+
+  __device__ Lines() : c(threadIdx.x / (16 * Q)), u(threadIdx.x % (16 * Q)) {}
+  __device__ void transform(float2 (&x)[16], float shift, float2* points) const {
+    long_rows::transform<Q>(x, u, shift, [points = points + c * Q * kOfA](int a, int k, int nb) -> float2& {
+      return points[a * kOfA + k * kOfK + nb];
+    });
+  }
+  /// The frequencies u + 16 Q i are row w of tile s, w and i in the order of `natural`: lanes 4 g + t of half h have
+  /// i = 4 t + j.
+  __device__ int tile() const { return u % Q; }
+  __device__ int half() const { return u / Q >> 1 & 1; }
+  __device__ int first_lane() const {
+    const int w = u / Q;
+    return 4 * ((w >> 1 & 6) | (w & 1));
+  }
 };
 
 struct FilterArgs {
@@ -63,196 +125,213 @@ struct FilterArgs {
   Radices radices;
   int length;  // of the rows
   int64_t first;
+  int index;        // of the part
   float2* scratch;  // (channel, r, m)
   Spectra spectra;
-  float4* sums;
+  GradientSums sums;
+  FilterParts parts;
 
   __device__ float2* row(int channel, int r) const {
     return scratch + (static_cast<int64_t>(channel) * radices.rows() + r) * radices.columns();
   }
+  __device__ int part() const { return parts.first + index; }
 };
 
-/// The filters as complex points: a lag of -j is -i times one of points - j.
-__device__ __forceinline__ float2 gather(const FilterArgs& args, int64_t d, int n) {
-  const Taps& taps = args.taps;
-  const int back = n == 0 ? 0 : static_cast<int>(args.radices.points()) - n;
-  float2 value{n < min(taps.taps, args.length) ? taps.k[d * taps.k_channel + n * taps.k_tap] : 0.0f, 0.0f};
-  const float reversed = back < min(taps.taps_reverse, args.length)
-                             ? taps.k_reverse[d * taps.k_reverse_channel + back * taps.k_reverse_tap]
-                             : 0.0f;
-  if (n > 0) {
-    value.y = -reversed;
-  } else {
-    value.x += reversed + (taps.skip != nullptr ? taps.skip[d * taps.skip_channel] : 0.0f);
-  }
-  return value;
-}
+/// Taps of the lags n + part P for 0 <= n < P: at from[n step], for n in [begin, end).
+struct Span {
+  float* from;
+  int64_t step;
+  int begin, end;
 
-// The outer transform of columns.
+  /// Of those with lags up to `most`.
+  __device__ Span(const FilterArgs& args, int64_t d, int part, int most) {
+    const Taps& taps = args.taps;
+    const int start = part * static_cast<int>(args.radices.points());
+    if (part >= 0) {
+      step = taps.k_tap, from = taps.k + d * taps.k_channel + start * step;
+      begin = 0, end = min(taps.taps, most) - start;
+    } else {
+      step = -taps.k_reverse_tap, from = taps.k_reverse + d * taps.k_reverse_channel + start * step;
+      begin = 1 - start - min(taps.taps_reverse, most), end = static_cast<int>(args.radices.points());
+    }
+  }
+  __device__ bool empty() const { return begin >= end; }
+  __device__ bool has(int n) const { return n >= begin && n < end; }
+  /// Calls body(i, n, place of n) for n = first + i stride, i < 16.
+  template <class Body>
+  __device__ __forceinline__ void for_each(int first, int stride, const Body& body) const {
+    float* at = from + first * step;
+    const int64_t by = stride * step;
+#pragma unroll
+    for (int i = 0; i < 16; ++i, at += by) body(i, first + i * stride, at);
+  }
+};
+
+// The outer transform of columns of R(k_p - i k_(p-1)): the twist e(n1 / (4 N1)) is a shift by -1/4 and e(i / 64).
 template <int Q>
-__global__ void __launch_bounds__(Block<Q>::kThreads) outer_kernel(const __grid_constant__ FilterArgs args) {
-  using B = Block<Q>;
+__global__ void __launch_bounds__(Columns<Q>::kThreads, 1024 / Columns<Q>::kThreads)
+    outer_kernel(const __grid_constant__ FilterArgs args) {
+  constexpr Turns<64> kTurns;
   extern __shared__ __align__(16) float2 points[];
   let_next_start();
   wait_for_last();
-  const int channel = blockIdx.y, columns = args.radices.columns();
+  const Columns<Q> block;
+  const int channel = blockIdx.y, columns = args.radices.columns(), m = blockIdx.x * block.kCount + block.c;
   const int64_t d = args.first + channel;
-  const int c = threadIdx.x % B::kColumns, m = blockIdx.x * B::kColumns + c;
-  if (blockIdx.x == 0 && threadIdx.x == 0) args.spectra.largest[d] = 0;
-  float2 twist = unit(static_cast<float>(threadIdx.x / B::kColumns) / (1024 * Q));
-  const float2 step = unit(1.0f / 64);  // of 16 Q rows
+  if (args.index == 0 && blockIdx.x == 0 && threadIdx.x == 0) args.spectra.largest_of(d) = 0;
+  const Span ahead(args, d, args.part(), args.length), behind(args, d, args.part() - 1, args.length);
+  const int first = block.u * columns + m, stride = 16 * Q * columns;
+  float2 x[16];
+  ahead.for_each(first, stride, [&](int i, int n, const float* at) {
+    const float value = ahead.has(n) ? __ldcs(at) : 0.0f;
+    x[i] = {value * kTurns.at[i].x, value * kTurns.at[i].y};
+  });
+  if (!behind.empty()) {
+    behind.for_each(first, stride, [&](int i, int n, const float* at) {
+      const float value = behind.has(n) ? __ldcs(at) : 0.0f;
+      x[i] = {fmaf(value, kTurns.at[i].y, x[i].x), fmaf(-value, kTurns.at[i].x, x[i].y)};
+    });
+  }
+  if ((args.part() == 0 || args.part() == 1) && first == 0) {  // lag 0
+    const Taps& taps = args.taps;
+    const float more = (taps.k_reverse != nullptr ? taps.k_reverse[d * taps.k_reverse_channel] : 0.0f) +
+                       (taps.skip != nullptr ? taps.skip[d * taps.skip_channel] : 0.0f);
+    args.part() == 0 ? x[0].x += more : x[0].y -= more;
+  }
+  block.transform(x, -0.25f, points);
+  float2* const out = args.row(channel, 16 * block.u) + m;
 #pragma unroll
-  for (int i = 0; i < 16; ++i) {
-    const int n1 = threadIdx.x / B::kColumns + 16 * Q * i;
-    points[n1 * B::kPitch + c] = gather(args, d, n1 * columns + m) * twist;
-    twist = twist * step;
-  }
-  B::transform(points);
-  float2* const out = args.row(channel, 0) + m;
-#pragma unroll 8
-  for (int i = 0; i < 16; ++i) {
-    const int r = threadIdx.x / B::kColumns + 16 * Q * i;
-    out[r * columns] = points[B::place(outer_frequency(Q, r)) * B::kPitch + c];
-  }
+  for (int i = 0; i < 16; ++i) out[i * columns] = x[i];
 }
 
-/// Frequency kk of a place in a tile of s.
-template <int Q>
-__device__ __forceinline__ int inner_frequency(int s, int row, int column) {
-  return s + Q * (natural(row) + 16 * natural(column));
-}
 __device__ __forceinline__ float shift(const Radices& q, int r) {
   return (static_cast<float>(outer_frequency(q.outer, r)) - 0.25f) / static_cast<float>(q.rows());
 }
 
 // The inner transform of rows, written as tiles.
 template <int Q>
-__global__ void __launch_bounds__(Block<Q>::kThreads) inner_kernel(const __grid_constant__ FilterArgs args) {
-  using B = Block<Q>;
+__global__ void __launch_bounds__(Lines<Q>::kThreads, 4) inner_kernel(const __grid_constant__ FilterArgs args) {
   extern __shared__ __align__(16) float2 points[];
+  __shared__ uint32_t most[Lines<Q>::kCount];
+  __shared__ float2 twists[Lines<Q>::kCount][16];
   let_next_start();
-  wait_for_last();
-  __shared__ uint32_t most[B::kColumns];
-  const int channel = blockIdx.y, r0 = blockIdx.x * B::kColumns;
+  const Lines<Q> block;
+  const int channel = blockIdx.y, r = blockIdx.x * block.kCount + block.c;
   const int64_t d = args.first + channel;
-  if (threadIdx.x < B::kColumns) most[threadIdx.x] = 0;
-  const float2* const from = args.row(channel, r0);
-  for (int m = threadIdx.x; m < 256 * Q; m += B::kThreads) {
-    float2 twiddle = unit(-shift(args.radices, r0) * static_cast<float>(m) / (256 * Q));
-    const float2 step = unit(-static_cast<float>(m) / (4096 * Q));  // of a row
+  if (threadIdx.x < block.kCount) most[threadIdx.x] = 0;
+  const float by = shift(args.radices, r);
+  if (block.u < 16) twists[block.c][block.u] = unit(-by * static_cast<float>(block.u) / 16);
+  wait_for_last();
+  const float2* const from = args.row(channel, r) + block.u;
+  float2 x[16];
 #pragma unroll
-    for (int c = 0; c < B::kColumns; ++c) {
-      points[m * B::kPitch + c] = from[c * (256 * Q) + m] * twiddle;
-      twiddle = twiddle * step;
-    }
+  for (int i = 0; i < 16; ++i) x[i] = from[16 * Q * i];
+  __syncthreads();
+#pragma unroll
+  for (int i = 1; i < 16; ++i) x[i] = x[i] * twists[block.c][i];
+  block.transform(x, by, points);
+  float largest = 0;
+#pragma unroll
+  for (int i = 0; i < 16; ++i) largest = fmaxf(largest, fmaxf(fabsf(x[i].x), fabsf(x[i].y)));
+  uint32_t bits = __float_as_uint(largest);
+#pragma unroll
+  for (int lanes = min(16 * Q, 32) / 2; lanes > 0; lanes /= 2) {
+    bits = max(bits, __shfl_xor_sync(0xffffffffu, bits, lanes));
   }
-  B::transform(points);
-  uint32_t largest = 0;  // of column c, for the threads that have it
-  const int own = threadIdx.x % B::kColumns;
-  for (int n = threadIdx.x / B::kColumns; n < 256 * Q; n += 16 * Q) {
-    const float2 x = points[n * B::kPitch + own];
-    largest = max(largest, __float_as_uint(fmaxf(fabsf(x.x), fabsf(x.y))));
-  }
-  atomicMax(&most[own], largest);
+  if (block.u % 32 == 0) atomicMax(&most[block.c], bits);
   __syncthreads();
   // The next power of two above, within what its inverse and products with rows' scales can take.
-  const auto exponent = [&](int c) { return min(max(static_cast<int>(most[c] >> 23) + 1, 64), 190); };
-  if (threadIdx.x < B::kColumns) {
-    args.spectra.exponents[d * args.radices.rows() + r0 + threadIdx.x] = exponent(threadIdx.x);
-    atomicMax(&args.spectra.largest[d], exponent(threadIdx.x));
+  const int exponent = min(max(static_cast<int>(most[block.c] >> 23) + 1, 64), 190);
+  if (block.u == 0) {
+    args.spectra.exponent(args.radices, d, r, args.index) = exponent;
+    atomicMax(&args.spectra.largest_of(d), exponent);
   }
-  for (int i = threadIdx.x; i < 64 * Q * B::kColumns; i += B::kThreads) {
-    const int c = i / (64 * Q), place = i % (64 * Q);  // (2 s + h) 32 + lane
-    const int s = place / 64, row = place % 32 / 4 + place / 32 % 2 * 8, t = place % 4;
-    const float scale = __uint_as_float(static_cast<uint32_t>(254 - exponent(c)) << 23);
-    float2 x[4];  // columns 2 t, 2 t + 1, 8 + 2 t, 9 + 2 t
+  const float scale = __uint_as_float(static_cast<uint32_t>(254 - exponent) << 23);
+  uint4* const tile = args.spectra.tiles(args.radices, d, r, args.index) + (2 * block.tile() + block.half()) * 32;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int f = inner_frequency<Q>(s, row, 2 * t + j % 2 + j / 2 * 8);
-      const float2 value = points[B::place(f) * B::kPitch + c];
-      x[j] = {value.x * scale, value.y * scale};
-    }
-    args.spectra.values[(d * args.radices.rows() + r0 + c) * (64 * Q) + place] = {
-        pack_halves(x[0].x, x[1].x), pack_halves(x[2].x, x[3].x), pack_halves(x[0].y, x[1].y),
-        pack_halves(x[2].y, x[3].y)};
+  for (int t = 0; t < 4; ++t) {
+    const float2* const four = x + 4 * t;
+    tile[block.first_lane() + t] = {
+        pack_halves(four[0].x * scale, four[1].x * scale), pack_halves(four[2].x * scale, four[3].x * scale),
+        pack_halves(four[0].y * scale, four[1].y * scale), pack_halves(four[2].y * scale, four[3].y * scale)};
   }
 }
 
 // Back: transforms of conjugates are conjugates of inverse transforms.
 template <int Q>
-__global__ void __launch_bounds__(Block<Q>::kThreads) inner_back_kernel(const __grid_constant__ FilterArgs args) {
-  using B = Block<Q>;
+__global__ void __launch_bounds__(Lines<Q>::kThreads, 4) inner_back_kernel(const __grid_constant__ FilterArgs args) {
   extern __shared__ __align__(16) float2 points[];
   let_next_start();
+  const Lines<Q> block;
+  const int channel = blockIdx.y, r = blockIdx.x * block.kCount + block.c;
+  const float by = shift(args.radices, r);
+  const float2 step = unit(-by / 16);
   wait_for_last();
-  const int channel = blockIdx.y, r0 = blockIdx.x * B::kColumns;
-  const int64_t d = args.first + channel;
-  for (int i = threadIdx.x; i < 64 * Q * B::kColumns; i += B::kThreads) {
-    const int c = i / (64 * Q), place = i % (64 * Q);
-    const int s = place / 64, h = place / 32 % 2, lane = place % 32, t = lane % 4;
-    const float4* const tile = args.sums + (d * args.radices.rows() + r0 + c) * (128 * Q) + (4 * s + 2 * h) * 32 + lane;
-    const float4 re = tile[0], im = tile[32];
-    const float2 x[4] = {{re.x, im.x}, {re.y, im.y}, {re.z, im.z}, {re.w, im.w}};
+  const float4* const tile = args.sums.tiles(args.radices, args.first + channel, r, args.index) +
+                             (4 * block.tile() + 2 * block.half()) * 32 + block.first_lane();
+  float2 x[16];
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int f = inner_frequency<Q>(s, lane / 4 + 8 * h, 2 * t + j % 2 + j / 2 * 8);
-      points[f * B::kPitch + c] = conj(x[j]);
-    }
+  for (int t = 0; t < 4; ++t) {
+    const float4 re = __ldcs(tile + t), im = __ldcs(tile + 32 + t);
+    x[4 * t] = {re.x, -im.x}, x[4 * t + 1] = {re.y, -im.y};
+    x[4 * t + 2] = {re.z, -im.z}, x[4 * t + 3] = {re.w, -im.w};
   }
-  B::transform(points);
-  float2* const out = args.row(channel, r0);
-  for (int m = threadIdx.x; m < 256 * Q; m += B::kThreads) {
-    float2 twiddle = unit(shift(args.radices, r0) * static_cast<float>(m) / (256 * Q));
-    const float2 step = unit(static_cast<float>(m) / (4096 * Q));  // of a row
+  block.transform(x, 0, points);
+  float2* const out = args.row(channel, r) + block.u;
+  float2 twist = unit(-by * static_cast<float>(block.u) / (256 * Q));
 #pragma unroll
-    for (int c = 0; c < B::kColumns; ++c) {
-      out[c * (256 * Q) + m] = conj(points[B::place(m) * B::kPitch + c]) * twiddle;
-      twiddle = twiddle * step;
-    }
+  for (int i = 0; i < 16; ++i) {
+    out[16 * Q * i] = conj(x[i] * twist);
+    twist = twist * step;
   }
 }
 
 template <int Q>
-__global__ void __launch_bounds__(Block<Q>::kThreads)
+__global__ void __launch_bounds__(Columns<Q>::kThreads, 1024 / Columns<Q>::kThreads)
     outer_back_kernel(const __grid_constant__ FilterArgs args, float scale) {
-  using B = Block<Q>;
+  constexpr Turns<64> kTurns;
   extern __shared__ __align__(16) float2 points[];
   let_next_start();
   wait_for_last();
-  const int channel = blockIdx.y, columns = args.radices.columns();
+  const Columns<Q> block;
+  const int channel = blockIdx.y, columns = args.radices.columns(), m = blockIdx.x * block.kCount + block.c;
   const int64_t d = args.first + channel;
-  const int c = threadIdx.x % B::kColumns, m = blockIdx.x * B::kColumns + c;
-  const float2* const from = args.row(channel, 0) + m;
+  const float2* const from = args.row(channel, 16 * block.u) + m;
+  float2 x[16];
 #pragma unroll
-  for (int i = 0; i < 16; ++i) {
-    const int r = threadIdx.x / B::kColumns + 16 * Q * i;
-    points[outer_frequency(Q, r) * B::kPitch + c] = conj(from[r * columns]);
-  }
-  B::transform(points);
+  for (int i = 0; i < 16; ++i) x[i] = conj(from[i * columns]);
+  block.transform(x, 0, points);
+
+  // Each lag has the real part of its own part, added first, and the imaginary one of the next.
   const Taps& out = args.taps;
-  const int size = static_cast<int>(args.radices.points());
-  const auto put = [](float& to, float value, bool accumulate) { to = accumulate ? to + value : value; };
-  float2 twist = unit(-static_cast<float>(threadIdx.x / B::kColumns) / (1024 * Q));
-  const float2 step = unit(-1.0f / 64);  // of 16 Q rows
-#pragma unroll 4
-  for (int i = 0; i < 16; ++i) {
-    const int n1 = threadIdx.x / B::kColumns + 16 * Q * i;
-    const int n = n1 * columns + m, back = n == 0 ? 0 : size - n;
-    const float2 z = conj(points[B::place(n1) * B::kPitch + c]) * twist;
-    twist = twist * step;
-    const float ahead = n < args.length ? z.x * scale : 0.0f;
-    if (n < out.taps) put(out.k[d * out.k_channel + n * out.k_tap], ahead, out.accumulate);
-    if (back < out.taps_reverse) {
-      const float behind = n == 0 ? ahead : back < args.length ? -z.y * scale : 0.0f;
-      put(out.k_reverse[d * out.k_reverse_channel + back * out.k_reverse_tap], behind, out.accumulate_reverse);
-    }
-    if (n == 0 && out.skip != nullptr) put(out.skip[d * out.skip_channel], ahead, out.accumulate_skip);
+  float2 twist = unit(static_cast<float>(block.u) / (1024 * Q));
+  twist = {twist.x * scale, twist.y * scale};
+  const int first = block.u * columns + m, stride = 16 * Q * columns, part = args.part();
+  const auto put = [](float* to, float value, bool accumulate) { *to = accumulate ? *to + value : value; };
+  const auto put_all = [&](int of, bool accumulate, const auto& value) {
+    const Span all(args, d, of, std::numeric_limits<int>::max()), felt(args, d, of, args.length);
+    if (all.empty()) return;
+    all.for_each(first, stride, [&](int i, int n, float* to) {
+      if (all.has(n)) put(to, felt.has(n) ? value(x[i], twist * kTurns.at[i]) : 0.0f, accumulate);
+    });
+  };
+  const auto real = [](float2 a, float2 b) { return a.x * b.x - a.y * b.y; };
+  const auto imaginary = [](float2 a, float2 b) { return a.x * b.y + a.y * b.x; };
+  put_all(part, part >= 0 ? out.accumulate : out.accumulate_reverse, real);
+  put_all(part - 1, args.index > 0 || out.accumulate_reverse, imaginary);
+  if ((part == 0 || part == 1) && first == 0) {  // lag 0
+    const float value = part == 0 ? real(x[0], twist) : imaginary(x[0], twist);
+    float *const reverse = out.k_reverse + d * out.k_reverse_channel, *const skip = out.skip + d * out.skip_channel;
+    if (out.k_reverse != nullptr) put(reverse, value, part == 1 || out.accumulate_reverse);
+    if (out.skip != nullptr) put(skip, value, part == 1 || out.accumulate_skip);
   }
-  const int thread = blockIdx.x * B::kThreads + threadIdx.x, threads = gridDim.x * B::kThreads;
-  for (int n = size + thread; n < out.taps && !out.accumulate; n += threads) {
+  // Lags that no row has.
+  const int beyond = (args.parts.first + args.parts.count) * static_cast<int>(args.radices.points());
+  const int thread = blockIdx.x * block.kThreads + threadIdx.x, threads = gridDim.x * block.kThreads;
+  for (int n = beyond + thread; args.index == 0 && n < out.taps && !out.accumulate; n += threads) {
     out.k[d * out.k_channel + n * out.k_tap] = 0;
   }
-  for (int n = size + thread; n < out.taps_reverse && !out.accumulate_reverse; n += threads) {
+  for (int n = beyond + thread; args.index == 0 && n < out.taps_reverse && !out.accumulate_reverse; n += threads) {
     out.k_reverse[d * out.k_reverse_channel + n * out.k_reverse_tap] = 0;
   }
 }
@@ -261,33 +340,39 @@ __global__ void __launch_bounds__(Block<Q>::kThreads)
 
 void transform_filters(Stream& stream, const Taps& taps, const Radices& radices, int64_t length, int64_t first,
                        int channels, float2* scratch, const Spectra& spectra) {
-  const FilterArgs args{taps, radices, static_cast<int>(length), first, scratch, spectra, nullptr};
-  with_radix(radices.outer, [&]<int Q>() {
-    using B = Block<Q>;
-    launch(stream, outer_kernel<Q>, dim3(radices.columns() / B::kColumns, channels), B::kThreads, B::kBytes, args);
-  });
-  launched("fft_conv: transform long filters, outer");
-  with_radix(radices.inner, [&]<int Q>() {
-    using B = Block<Q>;
-    launch(stream, inner_kernel<Q>, dim3(radices.rows() / B::kColumns, channels), B::kThreads, B::kBytes, args);
-  });
-  launched("fft_conv: transform long filters, inner");
+  FilterArgs args{taps, radices, static_cast<int>(length), first, 0, scratch, spectra, {}, spectra.parts};
+  for (int index = 0; index < args.parts.count; ++index) {
+    args.index = index;
+    with_radix(radices.outer, [&]<int Q>() {
+      using B = Columns<Q>;
+      launch(stream, outer_kernel<Q>, dim3(radices.columns() / B::kCount, channels), B::kThreads, B::kBytes, args);
+    });
+    launched("fft_conv: transform long filters, outer");
+    with_radix(radices.inner, [&]<int Q>() {
+      using B = Lines<Q>;
+      launch(stream, inner_kernel<Q>, dim3(radices.rows() / B::kCount, channels), B::kThreads, B::kBytes, args);
+    });
+    launched("fft_conv: transform long filters, inner");
+  }
 }
 
 void transform_gradients(Stream& stream, const GradientSums& sums, const Radices& radices, int64_t length,
                          int64_t first, int channels, float2* scratch, const Taps& gradients) {
-  const FilterArgs args{gradients, radices, static_cast<int>(length), first, scratch, {}, sums.values};
-  with_radix(radices.inner, [&]<int Q>() {
-    using B = Block<Q>;
-    launch(stream, inner_back_kernel<Q>, dim3(radices.rows() / B::kColumns, channels), B::kThreads, B::kBytes, args);
-  });
-  launched("fft_conv: transform long gradients, inner");
-  with_radix(radices.outer, [&]<int Q>() {
-    using B = Block<Q>;
-    launch(stream, outer_back_kernel<Q>, dim3(radices.columns() / B::kColumns, channels), B::kThreads, B::kBytes, args,
-           inverse_scale(radices));
-  });
-  launched("fft_conv: transform long gradients, outer");
+  FilterArgs args{gradients, radices, static_cast<int>(length), first, 0, scratch, {}, sums, sums.parts};
+  for (int index = 0; index < args.parts.count; ++index) {
+    args.index = index;
+    with_radix(radices.inner, [&]<int Q>() {
+      using B = Lines<Q>;
+      launch(stream, inner_back_kernel<Q>, dim3(radices.rows() / B::kCount, channels), B::kThreads, B::kBytes, args);
+    });
+    launched("fft_conv: transform long gradients, inner");
+    with_radix(radices.outer, [&]<int Q>() {
+      using B = Columns<Q>;
+      launch(stream, outer_back_kernel<Q>, dim3(radices.columns() / B::kCount, channels), B::kThreads, B::kBytes, args,
+             inverse_scale(radices));
+    });
+    launched("fft_conv: transform long gradients, outer");
+  }
 }
 
 }  // namespace mara::kernels::cuda::long_rows

@@ -12,7 +12,7 @@ namespace {
 struct LeaveArgs {
   Group group;
   Target targets[2];
-  const int* filter_exponents;  // the largest of each channel
+  Spectra spectra;
   float scale;
   int first_region;
   int items;
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(512, Q == 1 ? 2 : 1) leave_kernel(const __grid
 
   const int begin = first_item(args.items, blockIdx.x), end = first_item(args.items, blockIdx.x + 1);
   Item item(group, begin);
-  const Share<Q> share{warp, group.radices.columns(), group.length};
+  Share<Q> share{warp, group.radices.columns(), item.left(group)};
   const int lines = group.radices.lines();
   const auto row_of = [&](const Item& item) { return item.row(group) + args.first_region * group.rows(); };
   const auto copy_tile = [&](const Item& item, uint32_t exchange) {
@@ -85,8 +85,12 @@ __global__ void __launch_bounds__(512, Q == 1 ? 2 : 1) leave_kernel(const __grid
   for (int index = begin; index < end; ++index) {
     const int row = row_of(item);
     const uint32_t exchange = shared + (index - begin) % Layout::kTiles * X::kBytes;
-    const int exponent = __reduce_max_sync(0xffffffffu, lane < lines ? group.exponents[row * lines + lane] : 0);
-    const int filter_exponent = args.filter_exponents[group.first_channel + item.channel];
+    int exponent = 0;  // of all parts
+    for (int part = 0; part < group.parts && lane < lines; ++part) {
+      exponent = max(exponent, group.exponents[(row - item.part + part) * lines + lane]);
+    }
+    exponent = __reduce_max_sync(0xffffffffu, exponent);
+    const int filter_exponent = args.spectra.largest_of(group.first_channel + item.channel);
     if constexpr (Q == 4) {
       const uint4 r = load_four(second_at), m = load_four(second_at + 16);
       second = {{r.x, r.y, r.z, r.w}, {m.x, m.y, m.z, m.w}};
@@ -167,7 +171,7 @@ __global__ void __launch_bounds__(512, Q == 1 ? 2 : 1) leave_kernel(const __grid
           for (int part = 0; part < 8; ++part) {
             const int h = part / 2 % 2, i = part % 2;
             const int n = share.at(a + part / 4, g + 8 * h, 32 * item.tile + 16 * i + 4 * t);
-            if (n < group.length) held[part / 4][h][i] = load_now(factor + n);
+            if (n < share.length) held[part / 4][h][i] = load_now(factor + n);
           }
         }
 #pragma unroll
@@ -191,12 +195,13 @@ __global__ void __launch_bounds__(512, Q == 1 ? 2 : 1) leave_kernel(const __grid
           const uint4 eight =
               odd ? uint4{other.x, other.y, own[1].x, own[1].y} : uint4{own[0].x, own[0].y, other.x, other.y};
           const int n = share.at(a, g + 8 * h, column);
-          if (n < group.length) __stcs(reinterpret_cast<uint4*>(out + n), eight);
+          if (n < share.length) __stcs(reinterpret_cast<uint4*>(out + n), eight);
         }
       }
     }
     __syncwarp();  // all have read the factors
     item = next;
+    share.length = item.left(group);
     if (more) copy_factors(item);
   }
 #endif
@@ -208,7 +213,7 @@ void leave(Stream& stream, const Group& group, const Spectra& spectra, const Tar
            int regions) {
   LeaveArgs args{.group = group,
                  .targets = {},
-                 .filter_exponents = spectra.largest,
+                 .spectra = spectra,
                  .scale = inverse_scale(group.radices),
                  .first_region = first_region,
                  .items = regions * group.rows() * group.radices.lines()};

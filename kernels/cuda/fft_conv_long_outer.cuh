@@ -94,27 +94,37 @@ __device__ __forceinline__ void second_stage(uint32_t (&re)[2][4], uint32_t (&im
 
 /// Where a block is in its range of items.
 struct Item {
-  int tile, batch, channel, region;
+  int tile, part, batch, channel, region;
 
   __device__ Item(const Group& group, int index) {
     tile = index % group.radices.lines();
-    const int row = index / group.radices.lines();
-    batch = row % group.batches;
-    channel = row / group.batches % group.channels;
-    region = row / group.batches / group.channels;
+    int row = index / group.radices.lines();
+    part = row % group.parts, row /= group.parts;
+    batch = row % group.batches, row /= group.batches;
+    channel = row % group.channels;
+    region = row / group.channels;
   }
   __device__ void next(const Group& group) {
     if (++tile < group.radices.lines()) return;
     tile = 0;
+    if (++part < group.parts) return;
+    part = 0;
     if (++batch < group.batches) return;
     batch = 0;
     if (++channel < group.channels) return;
     channel = 0, ++region;
   }
-  __device__ int row(const Group& group) const { return (region * group.channels + channel) * group.batches + batch; }
-  __device__ bfloat16* at(const ChannelRows<bfloat16>& rows, const Group& group) const {
-    return rows.at(group.first_channel + channel, group.first_batch + batch);
+  __device__ int row(const Group& group) const {
+    return ((region * group.channels + channel) * group.batches + batch) * group.parts + part;
   }
+  /// Where the part begins in a tensor, and how many elements of the row are left from there on.
+  __device__ bfloat16* at(const ChannelRows<bfloat16>& rows, const Group& group) const {
+    return rows.at(group.first_channel + channel, group.first_batch + batch) + start(group);
+  }
+  __device__ int left(const Group& group) const { return group.length - start(group); }
+
+ private:
+  __device__ int start(const Group& group) const { return part * static_cast<int>(group.radices.points()); }
 };
 
 /// The first item of a block, or the one after the last of the block before.

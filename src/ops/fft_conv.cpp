@@ -7,6 +7,7 @@
 #include <map>
 #include <numbers>
 #include <numeric>
+#include <utility>
 
 #include "kernels/kernels.h"
 #include "ops/elementwise.h"
@@ -50,27 +51,50 @@ Tensor with_past(const Tensor& u, const Tensor& filter, const FftConvOptions& op
   return options.gate_out.defined() ? mul(c, options.gate_out) : c;
 }
 
-/// sum_k cos(2 pi k n / 2L) / 2L over the kept bins of -L < k <= L, (1, 2L): a run [first, last) of positive ones and
-/// their negatives sum to [sin((last - 1/2) a) - sin((first - 1/2) a)] / sin(a / 2), a = 2 pi n / 2L.
+/// Runs [first, last) of bins that are kept.
+std::vector<std::pair<int64_t, int64_t>> runs(const std::vector<bool>& keep) {
+  std::vector<std::pair<int64_t, int64_t>> found;
+  for (int64_t first = 0; first < std::ssize(keep); ++first) {
+    if (!keep[first]) continue;
+    int64_t last = first;
+    while (last < std::ssize(keep) && keep[last]) ++last;
+    found.emplace_back(first, last);
+    first = last;
+  }
+  return found;
+}
+
+/// sum_f cos(2 pi (f - quarters / 4) n / period) over first <= f < last, n not a multiple of the period: with
+/// a = 2 pi n / period it is [sin((last - quarters / 4 - 1/2) a) - sin((first - quarters / 4 - 1/2) a)] / 2 sin(a / 2).
+double sum_of_cosines(int64_t first, int64_t last, int64_t quarters, int64_t n, int64_t period) {
+  const auto sine = [&](int64_t units) {  // of 1 / (4 period)
+    return std::sin(std::numbers::pi * static_cast<double>(units % (4 * period)) / static_cast<double>(2 * period));
+  };
+  return (sine((4 * last - quarters - 2) * n) - sine((4 * first - quarters - 2) * n)) / (2 * sine(2 * n));
+}
+
+/// sum_k cos(2 pi k n / 2L) / 2L over the kept bins of -L < k <= L, (1, 2L).
 std::vector<double> response(const std::vector<bool>& keep) {
   const int64_t length = std::ssize(keep) - 1, period = 2 * length;
   std::vector<double> sum(static_cast<size_t>(period), keep[0] ? 1.0 : 0.0);
   for (int64_t n = 0; keep[length] && n < period; ++n) sum[n] += n % 2 == 0 ? 1 : -1;
-  for (int64_t first = 1; first < length;) {
-    int64_t last = first;
-    while (last < length && keep[last]) ++last;
-    if (last > first) sum[0] += 2 * static_cast<double>(last - first);
-    for (int64_t n = 1; last > first && n < period; ++n) {
-      // Angles in units of pi / 2L, of which 4L are a turn.
-      const auto sine = [&](int64_t units) {
-        return std::sin(std::numbers::pi * static_cast<double>(units % (2 * period)) / static_cast<double>(period));
-      };
-      sum[n] += (sine((2 * last - 1) * n) - sine((2 * first - 1) * n)) / sine(n);
-    }
-    first = last + 1;
+  std::vector<bool> inner = keep;  // which stand for their negatives too
+  inner[0] = inner[length] = false;
+  for (const auto& [first, last] : runs(inner)) {
+    sum[0] += 2 * static_cast<double>(last - first);
+    for (int64_t n = 1; n < period; ++n) sum[n] += 2 * sum_of_cosines(first, last, 0, n, period);
   }
   for (double& value : sum) value /= static_cast<double>(period);
   return sum;
+}
+
+/// What a convolution of (D, 2L) lags from -L to L - 1 is to `fft_conv`.
+TwoSidedFilter two_sided(const Tensor& lags) {
+  const int64_t length = lags.size(1) / 2;
+  std::vector<int32_t> behind(static_cast<size_t>(length));  // -1, -2, ...
+  std::iota(behind.rbegin(), behind.rend(), 0);
+  return {contiguous(slice(lags, 1, length, length)),
+          shifted_by_one(gather(lags, 1, Tensor::from(behind, {length}, lags.device())))};
 }
 
 }  // namespace
@@ -195,14 +219,40 @@ TwoSidedFilter frequency_masked(const Tensor& filter, const std::vector<bool>& k
              " bins, one more than there are positions in a row; got ", filter.shape());
   const int64_t channels = filter.size(0), period = 2 * length;
   const auto zeros = [&](int64_t count) { return full({channels, count}, 0, filter.dtype(), filter.device()); };
-  const Tensor padded = concat({filter, zeros(period - filter.size(1))}, 1);
+  const Tensor padded = concat({zeros(length), filter, zeros(length - filter.size(1))}, 1);
   const Tensor mask = Tensor::from(response(keep), {1, period}, filter.dtype(), filter.device());
-  const Tensor masked =
-      fft_conv(padded.reshape({1, channels, period}), mask, {.form = ConvForm::circular}).reshape({channels, period});
-  std::vector<int32_t> lags(static_cast<size_t>(length));  // -1, -2, ...
-  std::iota(lags.rbegin(), lags.rend(), static_cast<int32_t>(length));
-  return {contiguous(slice(masked, 1, 0, length)),
-          shifted_by_one(gather(masked, 1, Tensor::from(lags, {length}, filter.device())))};
+  return two_sided(
+      fft_conv(padded.reshape({1, channels, period}), mask, {.form = ConvForm::circular}).reshape({channels, period}));
+}
+
+TwoSidedFilter monarch_masked(const Tensor& filter, int64_t length, const std::vector<bool>& keep) {
+  MARA_CHECK(!keep.empty() && length > 0 && length % std::ssize(keep) == 0,
+             "monarch_masked: a mask must have a number of digits that divides the length of rows, ", length, "; got ",
+             keep.size());
+  MARA_CHECK(filter.rank() == 2 && filter.size(1) <= length, "monarch_masked: the filter must be (D, K) with K up to ",
+             length, ", got ", filter.shape());
+  // c is the filter times sum_f e((f - 1/4) n / L) / L over the kept f, of which two-sided lags take the real part.
+  const int64_t channels = filter.size(0), bins = length / std::ssize(keep);
+  const auto kept = runs(keep);
+  const auto response = [&](int64_t n) {
+    double sum = 0;
+    for (const auto& [first, last] : kept) {
+      const double count = static_cast<double>((last - first) * bins);
+      constexpr int kCos[4] = {1, 0, -1, 0};  // of quarter turns
+      sum += n % length == 0 ? count * kCos[n / length % 4] : sum_of_cosines(first * bins, last * bins, 1, n, length);
+    }
+    return sum / static_cast<double>(length);
+  };
+  std::vector<double> ahead(static_cast<size_t>(2 * length)), behind(static_cast<size_t>(length));
+  for (int64_t n = 0; n < 2 * length; ++n) ahead[n] = response(std::abs(n - length));
+  for (int64_t n = 1; n < length; ++n) behind[n] = response(n + length);
+  const auto taps = [&](const std::vector<double>& values) {
+    return Tensor::from(values, {1, std::ssize(values)}, filter.dtype(), filter.device());
+  };
+  const Tensor zeros = full({channels, 2 * length - filter.size(1)}, 0, filter.dtype(), filter.device());
+  return two_sided(
+      fft_conv(concat({filter, zeros}, 1).reshape({1, channels, 2 * length}), taps(ahead), {.reverse = taps(behind)})
+          .reshape({channels, 2 * length}));
 }
 
 Tensor fft_conv_composed(const Tensor& u, const Tensor& filter, const FftConvOptions& options) {

@@ -51,6 +51,13 @@ struct TwoSidedFilter {
 /// arXiv 2311.05908.
 TwoSidedFilter frequency_masked(const Tensor& filter, const std::vector<bool>& keep);
 
+/// The same for the bins that convolutions have on tensor cores, those of the right-angle transform over the `length` L
+/// of rows: bin f of L at (f - 1/4) / L cycles per position, R(h)[f] = sum_n h[n] exp(-2 pi i (f - 1/4) n / L). Kept by
+/// their most significant digit, f if keep[f n / L], n = keep.size(), which divides L. A low pass keeps as many digits
+/// at the end as at the beginning, since bins f and L - f have opposite frequencies but for half a bin. Rows see Re
+/// R^-1(keep R(h) R(x)), which for any mask is a filter with lags on both sides. No kernel skips what is not kept.
+TwoSidedFilter monarch_masked(const Tensor& filter, int64_t length, const std::vector<bool>& keep);
+
 /// fft_conv from elementary ops, a product with the (L, L) Toeplitz matrix of each channel: for tests, small L.
 Tensor fft_conv_composed(const Tensor& u, const Tensor& filter, const FftConvOptions& options = {});
 

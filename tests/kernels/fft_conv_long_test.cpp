@@ -173,7 +173,12 @@ TEST_P(FftConvLong, EqualsF64AtEveryLength) {
   expect_near({.batch = 2, .length = 131072, .taps = 140000, .accumulate = true});
   for (int64_t length : {262144, 524288, 1048568}) expect_near({.batch = 2, .length = length, .taps = length});
   expect_near({.length = 1 << 20, .taps = 1 << 20, .gate_in = false});
-  expect_near({.length = 1 << 22, .taps = 1 << 22, .gate_in = false, .gate_out = false});
+  // In parts of 2^20.
+  expect_near({.length = (1 << 20) + 8, .taps = 2000000, .gate_out = false, .accumulate = true});
+  expect_near({.batch = 2, .length = 1 << 21, .taps = 1 << 21});
+  expect_near({.length = 3000000, .taps = 2999999, .gate_in = false});
+  expect_near({.length = 1 << 22, .taps = 1 << 22});
+  expect_near({.length = (1 << 22) + 8, .taps = 1 << 22, .gate_in = false, .gate_out = false});  // too long
 }
 
 TEST_P(FftConvLong, TakesFiltersWithLagsOnBothSides) {
@@ -182,6 +187,8 @@ TEST_P(FftConvLong, TakesFiltersWithLagsOnBothSides) {
     expect_near({.channels = 2, .length = length, .taps = length, .reverse = length - 9});
     expect_near({.batch = 2, .length = length, .taps = 300, .reverse = length + 50000, .accumulate = true});
   }
+  expect_near({.batch = 2, .length = 1 << 21, .taps = 1 << 21, .reverse = 2100000, .accumulate = true});
+  expect_near({.length = 3200000, .taps = 1500000, .reverse = 3200000});
 }
 
 TEST_P(FftConvLong, TakesStridedRows) {
@@ -194,7 +201,7 @@ TEST_P(FftConvLong, TakesStridedRows) {
 
 TEST_P(FftConvLong, TakesDataOfAnySize) {
   if (shortened()) GTEST_SKIP() << "as other lengths";
-  for (int64_t length : {65536, 131072, 1 << 20}) {
+  for (int64_t length : {65536, 131072, 1 << 20, 1 << 21}) {
     for (double size : {1e-6, 3e3}) {
       expect_near({.length = length, .taps = length, .u_size = size, .dy_size = size});
     }
@@ -208,13 +215,14 @@ TEST_P(FftConvLong, RowsDoNotSeeEachOtherAndRepeatBitForBit) {
   const auto same = [](const Values& a, const Values& b, int64_t begin, int64_t end) {
     return std::memcmp(a.data() + begin, b.data() + begin, static_cast<size_t>(end - begin) * sizeof(double)) == 0;
   };
-  for (int64_t length : {65536, 131072, 1 << 20}) {
+  for (int64_t length : {65536, 131072, 1 << 20, 1 << 21}) {
     const Case c{.channels = 2, .batch = 3, .length = length, .taps = length};
     ConvData data = make_data(c);
     const ConvResults first = run(c, data, Dtype::bf16, device()), second = run(c, data, Dtype::bf16, device());
     EXPECT_TRUE(same(first.y, second.y, 0, 6 * length) && same(first.du, second.du, 0, 6 * length));
     EXPECT_TRUE(same(first.dk, second.dk, 0, 2 * length));
-    data.u[static_cast<size_t>(length + length / 2)] = std::numeric_limits<double>::quiet_NaN();
+    const int64_t half = length / 2;
+    data.u[static_cast<size_t>(length + half)] = std::numeric_limits<double>::quiet_NaN();
     const ConvResults spoilt = run(c, data, Dtype::bf16, device());
     for (const auto& [begin, end] : {std::pair(int64_t{0}, length), std::pair(2 * length, 6 * length)}) {
       EXPECT_TRUE(same(first.y, spoilt.y, begin, end) && same(first.dgate_out, spoilt.dgate_out, begin, end));
@@ -222,8 +230,8 @@ TEST_P(FftConvLong, RowsDoNotSeeEachOtherAndRepeatBitForBit) {
     EXPECT_TRUE(same(first.du, spoilt.du, 0, 6 * length));
     EXPECT_TRUE(same(first.dk, spoilt.dk, length, 2 * length));
     const auto is_nan = [](double value) { return std::isnan(value); };
-    EXPECT_TRUE(std::all_of(spoilt.y.begin() + length, spoilt.y.begin() + 2 * length, is_nan));
-    EXPECT_TRUE(std::all_of(spoilt.dk.begin(), spoilt.dk.begin() + length, is_nan));
+    EXPECT_TRUE(std::all_of(spoilt.y.begin() + length + half, spoilt.y.begin() + 2 * length, is_nan));
+    EXPECT_TRUE(std::all_of(spoilt.dk.begin(), spoilt.dk.begin() + length - half, is_nan));
   }
 }
 

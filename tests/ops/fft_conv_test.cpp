@@ -256,6 +256,69 @@ TEST(FftConvGradients, OfMaskedFiltersMatchDifferences) {
   check_gradients(masked);
 }
 
+// Masks of the digits of bins of rows of 12: all, none, a low pass, what is not symmetric, every bin its own.
+struct DigitMask {
+  const char* digits;
+  int64_t length = 12;
+};
+const DigitMask kDigitMasks[] = {{"1111"}, {"0000"}, {"1001"}, {"110110"}, {"010"}, {"1"}, {"101100010111"}, {"10", 2}};
+
+// The right-angle transform of the filter, what is not kept set to zero, and back: lags 0 to L - 1 are the real part,
+// -L to -1 the negated imaginary one. Of lags from -L on.
+Values masked_by_right_angle(const Values& filter, const DigitMask& by) {
+  const int64_t length = by.length;
+  const std::vector<bool> keep = mask(by.digits);
+  const auto wave = [&](int64_t bin, int64_t n) {
+    return std::polar(1.0, 2 * std::numbers::pi * (static_cast<double>(bin) - 0.25) * static_cast<double>(n) /
+                               static_cast<double>(length));
+  };
+  Values lags(static_cast<size_t>(2 * length));
+  for (int64_t bin = 0; bin < length; ++bin) {
+    if (!keep[bin * std::ssize(keep) / length]) continue;
+    std::complex<double> spectrum = 0;
+    for (int64_t n = 0; n < std::ssize(filter); ++n) spectrum += filter[n] * std::conj(wave(bin, n));
+    for (int64_t n = 0; n < length; ++n) {
+      const std::complex<double> part = spectrum * wave(bin, n) / static_cast<double>(length);
+      lags[length + n] += part.real();
+      lags[n] -= part.imag();
+    }
+  }
+  return lags;
+}
+
+TEST_P(FftConvOps, MaskedDigitsAreGone) {
+  for (const DigitMask& by : kDigitMasks) {
+    for (const int64_t taps : {int64_t{1}, by.length / 2, by.length}) {
+      SCOPED_TRACE(detail::join({"K ", taps, " L ", by.length, " digits ", by.digits}));
+      const Values filter = noise(taps, 3), want = masked_by_right_angle(filter, by);
+      const auto [ahead, reverse] =
+          ops::monarch_masked(Tensor::from(filter, {1, taps}, Dtype::f32, device()), by.length, mask(by.digits));
+      const Values forward = ahead.to_host(), backward = reverse.to_host();
+      ASSERT_EQ(std::ssize(forward), by.length);
+      ASSERT_EQ(std::ssize(backward), by.length);
+      for (int64_t n = 0; n < by.length; ++n) {
+        EXPECT_NEAR(forward[n], want[by.length + n], 1e-6);
+        EXPECT_NEAR(backward[n], n == 0 ? 0.0 : want[by.length - n], 1e-6);
+      }
+    }
+  }
+  const Tensor filter = ops::full({1, 12}, 1, Dtype::f32, device());
+  EXPECT_THROW(ops::monarch_masked(filter, 12, mask("11111")), Error);
+  EXPECT_THROW(ops::monarch_masked(filter, 10, mask("11")), Error);
+  EXPECT_THROW(ops::monarch_masked(filter, 12, {}), Error);
+}
+TEST(FftConvGradients, OfFiltersWithMaskedDigitsMatchDifferences) {
+  std::vector<OpCase> masked;
+  for (const DigitMask& by : kDigitMasks) {
+    if (by.length != 12) continue;
+    masked.push_back({by.digits, {{{2, 3, 12}}, {{2, 7}, Argument::parameter}}, [by](const In& x) {
+                        const auto [filter, reverse] = ops::monarch_masked(x[1], by.length, mask(by.digits));
+                        return ops::fft_conv(x[0], filter, {.reverse = reverse});
+                      }});
+  }
+  check_gradients(masked);
+}
+
 TEST_P(FftConvOps, FusedIsComposed) {
   for (const Form& form : forms()) {
     check_same(convolution(form, ops::fft_conv), convolution(form, ops::fft_conv_composed).fn, device());
