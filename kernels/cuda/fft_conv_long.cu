@@ -68,7 +68,7 @@ class Work {
         radices_(radices_for(length_)),
         filter_parts_{k_reverse ? 1 - parts_ : 0, k_reverse ? 2 * parts_ - 1 : parts_},
         rows_(std::clamp<int64_t>(group_bytes(regions) / row_bytes(), 1, channels_ * batches_)),
-        filters_(std::clamp<int64_t>((32 << 20) / (8 * radices_.points()), 1, std::min<int64_t>(channels_, 65535))),
+        filters_(std::clamp<int64_t>((32 << 20) / (8 * radices_.points()), 1, channels_)),
         group_(std::clamp<int64_t>(rows_ / batches_, 1, channels_)),
         chunk_(std::min(group_ * std::max<int64_t>(kPasses * filters_ / group_, 1), channels_)),
         scratch_(stream.scratch<uint32_t>(std::max(rows_ * row_bytes(), filters_ * 8 * radices_.points()) / 4)),

@@ -36,6 +36,10 @@ struct Radices {
 
 /// k1 of the r-th row of a spectrum.
 __device__ __forceinline__ int outer_frequency(int outer, int r) { return r / 16 + 16 * outer * (r % 16); }
+/// The shift d of its inner transform.
+__device__ __forceinline__ float inner_shift(const Radices& q, int r) {
+  return (static_cast<float>(outer_frequency(q.outer, r)) - 0.25f) / static_cast<float>(q.rows());
+}
 
 /// Rows on their way: those of some channels and batch rows, in one or two regions: x forward; g and x backward.
 struct Group {
@@ -60,11 +64,12 @@ struct Target {
   ChannelRows<bfloat16> out[2], factor[2];
 };
 
-/// The H_p of filters, from p = first on, which there are of channels from one on.
+/// Which H_p of filters there are: `count` of each, from p = first on, of channels from `channel` on.
 struct FilterParts {
   int first = 0, count = 1;
   int64_t channel = 0;
 
+  /// The place of a channel's H_p with p = first + index.
   __device__ int64_t of(int64_t d, int index) const { return (d - channel) * count + index; }
 };
 

@@ -204,10 +204,6 @@ __global__ void __launch_bounds__(Columns<Q>::kThreads, 1024 / Columns<Q>::kThre
   for (int i = 0; i < 16; ++i) out[i * columns] = x[i];
 }
 
-__device__ __forceinline__ float shift(const Radices& q, int r) {
-  return (static_cast<float>(outer_frequency(q.outer, r)) - 0.25f) / static_cast<float>(q.rows());
-}
-
 // The inner transform of rows, written as tiles.
 template <int Q>
 __global__ void __launch_bounds__(Lines<Q>::kThreads, 4) inner_kernel(const __grid_constant__ FilterArgs args) {
@@ -219,7 +215,7 @@ __global__ void __launch_bounds__(Lines<Q>::kThreads, 4) inner_kernel(const __gr
   const int channel = blockIdx.y, r = blockIdx.x * block.kCount + block.c;
   const int64_t d = args.first + channel;
   if (threadIdx.x < block.kCount) most[threadIdx.x] = 0;
-  const float by = shift(args.radices, r);
+  const float by = inner_shift(args.radices, r);
   if (block.u < 16) twists[block.c][block.u] = unit(-by * static_cast<float>(block.u) / 16);
   wait_for_last();
   const float2* const from = args.row(channel, r) + block.u;
@@ -264,7 +260,7 @@ __global__ void __launch_bounds__(Lines<Q>::kThreads, 4) inner_back_kernel(const
   let_next_start();
   const Lines<Q> block;
   const int channel = blockIdx.y, r = blockIdx.x * block.kCount + block.c;
-  const float by = shift(args.radices, r);
+  const float by = inner_shift(args.radices, r);
   const float2 step = unit(-by / 16);
   wait_for_last();
   const float4* const tile = args.sums.tiles(args.radices, args.first + channel, r, args.index) +

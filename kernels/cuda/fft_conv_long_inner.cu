@@ -1,9 +1,10 @@
 // Long convolution in three phases: what happens between the outer transforms. See fft_conv_long.cuh.
 //
 // Bound by memory: 8 bytes an element of each region. A warp takes a k1 of a channel and all of its batch rows in turn,
-// and meets no other warp: a row of 256 Q points is Q tiles in registers, from which it goes to its spectrum and back.
-// So a filter's spectrum is read once, and sums for dk are added in the order of the batch by the one warp that has
-// them, in shared memory. Its tables, which only k1 determines, are made once for all channels that it takes.
+// or forward with a Q of 4 a fourth of them, and meets no other warp once it has its tables: a row of 256 Q points is Q
+// tiles in registers, from which it goes to its spectrum and back. So a warp reads a filter's spectrum once, and sums
+// for dk are added in the order of the batch by the one warp that has them, in shared memory. Tables, which only k1
+// determines, are made once for all channels that a warp takes.
 
 #include <algorithm>
 
@@ -12,8 +13,8 @@
 namespace mara::kernels::cuda::long_rows {
 namespace {
 
-constexpr int kWarps = 8;
-/// Warps forward, and how many of them share a k1 and its tables, each with some of the batch rows.
+/// Warps of a block, and how many of them share a k1 and its tables forward, each with some of the batch rows.
+constexpr int kBackwardWarps = 8;
 template <int Q>
 constexpr int kForwardWarps = Q < 4 ? 8 : 4;
 template <int Q>
@@ -89,20 +90,20 @@ __global__ void __launch_bounds__(32 * kForwardWarps<Q>, kForwardBlocks<Q>)
 }
 
 template <int Q, bool kC>
-__global__ void __launch_bounds__(32 * kWarps, kBackwardBlocks<Q>)
+__global__ void __launch_bounds__(32 * kBackwardWarps, kBackwardBlocks<Q>)
     multiply_backward_kernel(const __grid_constant__ MultiplyArgs args) {
   let_next_start();
   extern __shared__ __align__(1024) unsigned char memory[];
   const Group& group = args.group;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, n1 = group.radices.rows(), lines = group.radices.lines();
-  const int item = blockIdx.x * kWarps + warp, r = item % n1;
+  const int item = blockIdx.x * kBackwardWarps + warp, r = item % n1;
   const uint32_t shared = shared_address(memory);
   InnerTransform<Q> transform(shared + warp * InnerTransform<Q>::kBytes, lane, group.radices, r);
 #pragma unroll 1
   for (int s = 0; s < Q; ++s) transform.prepare(s);
   __syncwarp();
   transform.begin();
-  const uint32_t sums = shared + kWarps * InnerTransform<Q>::kBytes + warp * (Q * 2048) + lane * 16;
+  const uint32_t sums = shared + kBackwardWarps * InnerTransform<Q>::kBytes + warp * (Q * 2048) + lane * 16;
   Cursor at{item / n1, 0};
   if (!at.valid(group)) return;
   wait_for_last();
@@ -112,7 +113,7 @@ __global__ void __launch_bounds__(32 * kWarps, kBackwardBlocks<Q>)
   const auto as_floats = [](uint4 x) {
     return float4{__uint_as_float(x.x), __uint_as_float(x.y), __uint_as_float(x.z), __uint_as_float(x.w)};
   };
-  const uint32_t staged = shared + kWarps * (InnerTransform<Q>::kBytes + Q * 2048) + warp * (2 * Q * 1024);
+  const uint32_t staged = shared + kBackwardWarps * (InnerTransform<Q>::kBytes + Q * 2048) + warp * (2 * Q * 1024);
   transform.fetch(staged, group.line(at.row(group), r, 0));
   transform.fetch(staged + Q * 1024, group.line(at.row(group) + group.rows(), r, 0));
   const uint4* tiles = nullptr;
@@ -213,10 +214,10 @@ void multiply_backward(Stream& stream, const Group& group, const Spectra& spectr
   if (group.parts > 1) return multiply_parts_backward(stream, group, spectra, dx, c, sums, start);
   MultiplyArgs args{group, spectra, sums, dx, start};
   with_radix(group.radices.inner, [&]<int Q>() {
-    constexpr size_t kBytes = kWarps * (InnerTransform<Q>::kBytes + Q * 4096);
-    args.slots = slots_for(group, kBackwardBlocks<Q> * kWarps);
+    constexpr size_t kBytes = kBackwardWarps * (InnerTransform<Q>::kBytes + Q * 4096);
+    args.slots = slots_for(group, kBackwardBlocks<Q> * kBackwardWarps);
     launch(stream, c ? multiply_backward_kernel<Q, true> : multiply_backward_kernel<Q, false>,
-           blocks_for(group, args.slots, kWarps), 32 * kWarps, kBytes, args);
+           blocks_for(group, args.slots, kBackwardWarps), 32 * kBackwardWarps, kBytes, args);
   });
   launched("fft_conv_backward: multiply long rows");
 }

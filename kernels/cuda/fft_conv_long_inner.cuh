@@ -69,9 +69,7 @@ class InnerTransform {
   static constexpr uint32_t kOfS = 2048, kBytes = Q * kOfS;  // F and the table
 
   __device__ __forceinline__ InnerTransform(uint32_t shared, int lane, const Radices& radices, int r)
-      : shared_(shared + lane * 16), lane_(lane) {
-    d_ = (static_cast<float>(outer_frequency(radices.outer, r)) - 0.25f) / static_cast<float>(radices.rows());
-  }
+      : shared_(shared + lane * 16), lane_(lane), d_(inner_shift(radices, r)) {}
 
   /// Writes the tables of s to shared memory, for all who share it; they must meet before the next.
   __device__ __forceinline__ void prepare(int s) const {

@@ -13,8 +13,8 @@
 // The kernel: one block per row, two to a multiprocessor so that one reads while the other writes. Pass 1 finds the
 // maximum, its place and the sum of exponentials, all less the largest logit that the warp has seen so far; pass 2
 // writes the gradient. For a bf16 gradient the exponentials wait in shared memory in between, as fp16 of at most 1: off
-// by 2^-12 of themselves or 2^-25 of the largest, far less than bf16 rounds. So a row of 50304 is read once. What does
-// not fit is read again, and an f32 gradient always.
+// by 2^-11 of themselves, an eighth of what bf16 rounds, or 2^-25 of the largest. So a row of 50304 is read once. What
+// does not fit is read again, and an f32 gradient always.
 
 #include <cuda_fp16.h>
 

@@ -234,12 +234,11 @@ TwoSidedFilter monarch_masked(const Tensor& filter, int64_t length, const std::v
   // c is the filter times sum_f e((f - 1/4) n / L) / L over the kept f, of which two-sided lags take the real part.
   const int64_t channels = filter.size(0), bins = length / std::ssize(keep);
   const auto kept = runs(keep);
-  const auto response = [&](int64_t n) {
+  const auto response = [&](int64_t n) {  // of 0 <= n < 2 L; at L all are a quarter turn off
     double sum = 0;
     for (const auto& [first, last] : kept) {
-      const double count = static_cast<double>((last - first) * bins);
-      constexpr int kCos[4] = {1, 0, -1, 0};  // of quarter turns
-      sum += n % length == 0 ? count * kCos[n / length % 4] : sum_of_cosines(first * bins, last * bins, 1, n, length);
+      if (n == 0) sum += static_cast<double>((last - first) * bins);
+      if (n % length != 0) sum += sum_of_cosines(first * bins, last * bins, 1, n, length);
     }
     return sum / static_cast<double>(length);
   };

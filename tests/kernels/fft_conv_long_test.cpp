@@ -191,6 +191,16 @@ TEST_P(FftConvLong, TakesFiltersWithLagsOnBothSides) {
   expect_near({.length = 3200000, .taps = 1500000, .reverse = 3200000});
 }
 
+// Of rows of 2^20 points the work space holds 24 forward and 16 backward, of two parts 12 and 8, and about as many
+// filters' spectra, which are made four at a time.
+TEST_P(FftConvLong, GoesThroughMoreThanTheWorkSpaceHolds) {
+  if (shortened()) GTEST_SKIP() << "as other lengths";
+  expect_near({.channels = 25, .length = 524296, .taps = 524296, .gate_in = false});
+  expect_near({.batch = 17, .length = 524296, .taps = 524296, .gate_in = false, .accumulate = true});
+  expect_near({.channels = 3, .batch = 3, .length = (1 << 20) + 8, .taps = 1 << 20, .gate_in = false, .gap = 8});
+  expect_near({.batch = 9, .length = (1 << 20) + 8, .taps = 1 << 20, .gate_in = false});
+}
+
 TEST_P(FftConvLong, TakesStridedRows) {
   if (shortened()) GTEST_SKIP() << "as other lengths";
   for (int64_t gap : {8, 4}) {  // 4: not at multiples of 16 bytes
