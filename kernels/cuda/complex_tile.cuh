@@ -40,6 +40,9 @@ __device__ __forceinline__ uint32_t larger_magnitude(uint32_t a, uint32_t b) {
   return y;
 }
 
+/// The same number, which the compiler then keeps instead of computing it anew at every use. All lanes together.
+__device__ __forceinline__ uint32_t opaque(uint32_t x) { return __shfl_sync(0xffffffffu, x, threadIdx.x % 32); }
+
 /// exp(2 pi i turns), within 5e-7.
 __device__ __forceinline__ float2 unit(float turns) {
   const float angle = 6.28318530717958648f * (turns - rintf(turns));
@@ -65,6 +68,9 @@ __device__ __forceinline__ uint4 load_four(uint32_t address) {
                : "r"(address)
                : "memory");
   return x;
+}
+__device__ __forceinline__ void store_word(uint32_t address, uint32_t x) {
+  asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(x) : "memory");
 }
 __device__ __forceinline__ void store_four(uint32_t address, uint4 x) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
@@ -105,6 +111,22 @@ struct SplitBarrier : SharedBarrier {
   __device__ __forceinline__ void arrive() const {
     __syncwarp();
     asm volatile("mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" ::"r"(address) : "memory");
+  }
+};
+
+/// A split barrier that warps with nothing else to do wait at without taking issue slots from others.
+struct PatientBarrier : SplitBarrier {
+  __device__ __forceinline__ void wait(uint32_t turn) const {
+    asm volatile(
+        "{ .reg .pred done;\n"
+        "WAIT: mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 done, [%0], %1;\n"
+        "@done bra DONE;\n"
+        "nanosleep.u32 20;\n"
+        "bra WAIT;\n"
+        "DONE: }" ::"r"(address),
+        "r"(turn & 1)
+        : "memory");
+    __syncwarp();
   }
 };
 
@@ -163,6 +185,10 @@ __device__ __forceinline__ void multiply_add(ComplexTile& a, const ComplexTile& 
     a.im[q] = as_word(__hfma2(b_im, c_re, __hfma2(b_re, c_im, as_half2(a.im[q]))));
   }
 }
+__device__ __forceinline__ void negate(uint32_t (&to)[4], const uint32_t (&from)[4]) {
+#pragma unroll
+  for (int q = 0; q < 4; ++q) to[q] = from[q] ^ 0x80008000u;
+}
 __device__ __forceinline__ uint32_t multiply_pair(uint32_t a, uint32_t b) {
   return as_word(__hmul2(as_half2(a), as_half2(b)));
 }
@@ -183,19 +209,17 @@ __device__ __forceinline__ ComplexTile make_tile(int lane, const Value& value) {
 /// A constant symmetric matrix, once as a operand and once as b operand: mma wants the two registers of b adjacent. The
 /// second copy passes through 16 bytes of shared memory of the lane's own, or the compiler would see that it is one and
 /// move registers for every product.
-struct SymmetricMatrix {
-  uint32_t re[4], im[4], negative[4];                 // as a operand; `negative` is -im
-  uint32_t re_b[2][2], im_b[2][2], negative_b[2][2];  // [column half][row half]
+struct LeanSymmetricMatrix {
+  uint32_t re[4], im[4];            // as a operand
+  uint32_t re_b[2][2], im_b[2][2];  // [column half][row half]
 
-  __device__ __forceinline__ SymmetricMatrix(const ComplexTile& a, uint32_t own) {
+  __device__ __forceinline__ LeanSymmetricMatrix(const ComplexTile& a, uint32_t own) {
 #pragma unroll
-    for (int q = 0; q < 4; ++q) {
-      re[q] = a.re[q], im[q] = a.im[q], negative[q] = a.im[q] ^ 0x80008000u;
-    }
-    copy(re_b, re, own), copy(im_b, im, own), copy(negative_b, negative, own);
+    for (int q = 0; q < 4; ++q) re[q] = a.re[q], im[q] = a.im[q];
+    copy(re_b, re, own), copy(im_b, im, own);
   }
 
- private:
+ protected:
   __device__ __forceinline__ static void copy(uint32_t (&b)[2][2], const uint32_t (&a)[4], uint32_t own) {
     store_four(own, {a[0], a[1], a[2], a[3]});
     asm volatile("ld.volatile.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
@@ -204,8 +228,34 @@ struct SymmetricMatrix {
                  : "memory");
   }
 };
+/// With -im as well, so that nothing has to be negated for a product.
+struct SymmetricMatrix : LeanSymmetricMatrix {
+  uint32_t negative[4], negative_b[2][2];
+
+  __device__ __forceinline__ SymmetricMatrix(const ComplexTile& a, uint32_t own) : LeanSymmetricMatrix(a, own) {
+    negate(negative, im);
+    copy(negative_b, negative, own);
+  }
+};
 
 /// F x^T, or conj(F) x^T.
+template <bool kConj>
+__device__ __forceinline__ ComplexSums multiply_left(const LeanSymmetricMatrix& f, const ComplexTile& x) {
+  uint32_t negated[4];
+  negate(negated, kConj ? x.re : x.im);
+  const uint32_t(&negative)[4] = negated;
+  const uint32_t(&plus)[4] = kConj ? negative : x.re;
+  const uint32_t(&minus)[4] = kConj ? x.im : negative;
+  ComplexSums sums{};
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+    mma_half(sums.re[j], f.re, x.re[j], x.re[j + 2]);
+    mma_half(sums.im[j], f.im, plus[j], plus[j + 2]);
+    mma_half(sums.re[j], f.im, minus[j], minus[j + 2]);
+    mma_half(sums.im[j], f.re, x.im[j], x.im[j + 2]);
+  }
+  return sums;
+}
 template <bool kConj>
 __device__ __forceinline__ ComplexSums multiply_left(const SymmetricMatrix& f, const ComplexTile& x) {
   const uint32_t(&plus)[4] = kConj ? f.negative : f.im;
@@ -221,6 +271,23 @@ __device__ __forceinline__ ComplexSums multiply_left(const SymmetricMatrix& f, c
   return sums;
 }
 /// x F, or x conj(F).
+template <bool kConj>
+__device__ __forceinline__ ComplexSums multiply_right(const ComplexTile& x, const LeanSymmetricMatrix& f) {
+  uint32_t negated[4];
+  negate(negated, kConj ? x.re : x.im);
+  const uint32_t(&negative)[4] = negated;
+  const uint32_t(&plus)[4] = kConj ? negative : x.re;
+  const uint32_t(&minus)[4] = kConj ? x.im : negative;
+  ComplexSums sums{};
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+    mma_half(sums.re[j], x.re, f.re_b[j][0], f.re_b[j][1]);
+    mma_half(sums.im[j], plus, f.im_b[j][0], f.im_b[j][1]);
+    mma_half(sums.re[j], minus, f.im_b[j][0], f.im_b[j][1]);
+    mma_half(sums.im[j], x.im, f.re_b[j][0], f.re_b[j][1]);
+  }
+  return sums;
+}
 template <bool kConj>
 __device__ __forceinline__ ComplexSums multiply_right(const ComplexTile& x, const SymmetricMatrix& f) {
   const uint32_t(&plus)[2][2] = kConj ? f.negative_b : f.im_b;

@@ -22,7 +22,7 @@ constexpr int64_t kShortestFused = 256;
 
 /// Toeplitz products come in tiles of 64 rows, 32 backward, and their time grows with the length; that of a transform
 /// of up to 1024 points is the same for all lengths and grows with the rows. With full tiles the two are even here:
-constexpr int64_t kEvenForward = 1080, kEvenForwardGated = 930, kEvenBackward = 720;
+constexpr int64_t kEvenForward = 1140, kEvenForwardGated = 930, kEvenBackward = 720;
 /// Where products win with tiles of any filling; beyond the second, as products of pieces with short filters.
 constexpr int64_t kShortToeplitz = 256, kWholeToeplitz = 1024;
 

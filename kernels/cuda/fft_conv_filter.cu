@@ -255,9 +255,7 @@ __global__ void __launch_bounds__(256 * R, 4 / R) gradient_kernel(const __grid_c
   if (thread < P) {
     const Segments& segments = args.segments;
     const int64_t first = (first_channel + thread) * segments.batches;
-    int64_t part = first * segments.parts / segments.rows;
-    while (segments.begin(part + 1) <= first) ++part;
-    while (segments.begin(part) > first) --part;
+    int64_t part = segments.part_of(first);
     parts[thread][0] = part;
     if (first_channel + thread < args.channels) {
       while (segments.begin(part) < first + segments.batches) ++part;
@@ -411,5 +409,6 @@ template void transform_gradients<1, 1, 2>(Stream&, const float4*, const Segment
 template void transform_gradients<1, 1, 4>(Stream&, const float4*, const Segments&, const FftConvBackward&);
 template void transform_gradients<2, 1>(Stream&, const float4*, const Segments&, const FftConvBackward&);
 template void transform_gradients<2, 2>(Stream&, const float4*, const Segments&, const FftConvBackward&);
+template void transform_gradients<2, 4>(Stream&, const float4*, const Segments&, const FftConvBackward&);
 
 }  // namespace mara::kernels::cuda

@@ -46,6 +46,13 @@ struct Segments {
 
   __host__ __device__ int64_t begin(int64_t part) const { return rows * part / parts; }
   __host__ __device__ int64_t count() const { return rows / batches + parts; }
+  /// The part that has a row.
+  __device__ int64_t part_of(int64_t row) const {
+    int64_t part = row * parts / rows;
+    while (begin(part + 1) <= row) ++part;
+    while (begin(part) > row) --part;
+    return part;
+  }
 };
 
 /// dk, dk_reverse and dskip of a call from the gradients of the spectra above: float4 (4 k1 + 2 h + c) 32 + lane of a

@@ -7,8 +7,7 @@
 namespace mara::kernels::cuda::fused {
 namespace {
 
-constexpr int64_t kLongestForward = 32768, kLongestBackward = 16384;
-constexpr int64_t kLongestTwoSidedBackward = 8192;
+constexpr int64_t kLongest = 32768, kLongestTwoSidedBackward = 8192;
 /// Causal filters for rows of any length that an int holds with what a step may take beyond.
 constexpr int64_t kMostTapsForward = 8192, kMostTapsBackward = 4096, kLongestInChunks = (int64_t{1} << 31) - 65536;
 
@@ -25,11 +24,10 @@ bool takes_problem(const Args& a, int64_t longest, int64_t longest_two_sided, in
 }  // namespace
 
 bool takes(const FftConvForward& a) {
-  return takes_problem(a, kLongestForward, kLongestForward, kMostTapsForward) &&
-         all_take_16_bytes(a.u, a.gate_in, a.gate_out, a.y);
+  return takes_problem(a, kLongest, kLongest, kMostTapsForward) && all_take_16_bytes(a.u, a.gate_in, a.gate_out, a.y);
 }
 bool takes(const FftConvBackward& a) {
-  return takes_problem(a, kLongestBackward, kLongestTwoSidedBackward, kMostTapsBackward) &&
+  return takes_problem(a, kLongest, kLongestTwoSidedBackward, kMostTapsBackward) &&
          all_take_16_bytes(a.dy, a.u, a.gate_in, a.gate_out, a.du, a.dgate_in, a.dgate_out);
 }
 

@@ -29,6 +29,12 @@ struct StorePlace {
       : offset(R * 256 * within_row<P>(lane / 4) + 16 * n2 + 4 * (lane % 4)), left(length - offset) {}
   /// Of P rows, which the first four elements are of; those of h are of row P / 2 h further on.
   __device__ __forceinline__ static int row(int lane) { return row_of<P>(lane / 4); }
+  /// The same, or one where nothing is stored.
+  __device__ __forceinline__ StorePlace unless(bool absent) const {
+    StorePlace place = *this;
+    if (absent) place.left = 0;
+    return place;
+  }
   /// In the part of a row from `start` on.
   __device__ __forceinline__ void store(bfloat16* row, int a, int h, uint2 four, int start = 0) const {
     put(row + offset, a, h, four, start);
@@ -84,6 +90,13 @@ struct TileSum {
       q[i] = {q[i].x + other.q[i].x, q[i].y + other.q[i].y, q[i].z + other.q[i].z, q[i].w + other.q[i].w};
     }
   }
+  /// Adds numbers times a scale to row g + 8 h.
+  __device__ __forceinline__ void add(int h, const float (&re)[4], const float (&im)[4], float scale) {
+    const auto add_to = [&](float4& to, const float(&x)[4]) {
+      to = {fmaf(scale, x[0], to.x), fmaf(scale, x[1], to.y), fmaf(scale, x[2], to.z), fmaf(scale, x[3], to.w)};
+    };
+    add_to(q[2 * h], re), add_to(q[2 * h + 1], im);
+  }
   /// Adds scale y conj(x).
   __device__ __forceinline__ void add(const ComplexSums& x, const ComplexTile& y, float scale) {
 #pragma unroll
@@ -102,28 +115,6 @@ struct TileSum {
       q[2 * h] = {re[0], re[1], re[2], re[3]};
       q[2 * h + 1] = {im[0], im[1], im[2], im[3]};
     }
-  }
-};
-
-/// Sums that are to stay in the L2 cache while rows stream through it.
-struct ResidentSums {
-  uint64_t policy;
-
-  __device__ __forceinline__ ResidentSums() {
-    asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
-  }
-  __device__ __forceinline__ float4 load(const float4* from) const {
-    float4 x;
-    asm volatile("ld.global.L2::cache_hint.v4.f32 {%0, %1, %2, %3}, [%4], %5;"
-                 : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
-                 : "l"(__cvta_generic_to_global(from)), "l"(policy)
-                 : "memory");
-    return x;
-  }
-  __device__ __forceinline__ void store(float4* to, float4 x) const {
-    asm volatile("st.global.L2::cache_hint.v4.f32 [%0], {%1, %2, %3, %4}, %5;" ::"l"(__cvta_generic_to_global(to)),
-                 "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w), "l"(policy)
-                 : "memory");
   }
 };
 

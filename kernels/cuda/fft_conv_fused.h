@@ -1,8 +1,8 @@
 #pragma once
 // Long convolutions in one kernel on tensor cores: bf16 data at addresses and strides that are multiples of 16 bytes,
-// lengths that are multiples of 8, GPUs of capability 9.0 or later. Lengths: up to 32768 forward and 16384 backward, or
-// 8192 backward where the convolution is circular or has a reverse filter; any with causal filters of up to 8192 taps
-// forward and 4096 backward.
+// lengths that are multiples of 8, GPUs of capability 9.0 or later. Lengths: up to 32768, or 8192 backward where the
+// convolution is circular or has a reverse filter; any with causal filters of up to 8192 taps forward and 4096
+// backward.
 //
 // fp16 inside with a scale for each row: relative errors of 1e-3 at most before the rounding to bf16, those of the f32
 // gradients of filters included. Rows are padded to a power of two from 1024 points on. Work space per channel and
@@ -17,7 +17,8 @@ bool takes(const FftConvForward& args);
 bool takes(const FftConvBackward& args);
 void forward(Stream& stream, const FftConvForward& args);
 void backward(Stream& stream, const FftConvBackward& args);
-void forward_long(Stream& stream, const FftConvForward& args);      // the part of it for lengths above 16384
+void forward_short(Stream& stream, const FftConvForward& args);     // the part of it for lengths up to 4096
+void forward_long(Stream& stream, const FftConvForward& args);      // ... above 16384
 void backward_long(Stream& stream, const FftConvBackward& args);    // the part of it for lengths above 8192
 void backward_chunks(Stream& stream, const FftConvBackward& args);  // ... and filters of up to 4096 taps
 

@@ -1,8 +1,8 @@
 // Fused long convolution forward: y = gate_out * conv(gate_in * u, k), one pass over the rows. See fft_conv_fused.cuh.
 //
-// Rows of up to one transform are a step's two by pairs of the batch, short ones by 2 P. A row of two (C = 2), x_0 and
-// x_1 as the filter's k_0 and k_1, is both of a step. What wraps around is the imaginary part, so that with H_0 =
-// R(k_0) and H_1 = R(k_1 - i k_0)
+// Rows of one transform are a step's two by pairs of the batch; those of up to 4096 points go elsewhere
+// (fft_conv_fused_forward_short.cu). A row of two (C = 2), x_0 and x_1 as the filter's k_0 and k_1, is both of a step.
+// What wraps around is the imaginary part, so that with H_0 = R(k_0) and H_1 = R(k_1 - i k_0)
 //   y_0 = Re R^-1(H_0 X_0),   y_1 = Re R^-1(H_0 X_1 + H_1 X_0).
 // A filter of two sides has an H_(-1) = R(k_(-1) - i k_(-2)) as well, which brings X_1 to y_0.
 // Rows of any length with a filter of up to one transform are walked by pairs of chunks (fft_conv_chunks.cuh).
@@ -37,21 +37,21 @@ struct ForwardArgs {
 };
 
 /// Shared memory: the transform's, then staged rows, of each tensor the two of a step.
-template <int R, int P, bool kGateIn, bool kGateOut>
+template <int R, bool kGateIn, bool kGateOut>
 struct ForwardLayout {
   static constexpr uint32_t kRow = StagedRow<R>::kBytes;
   static constexpr uint32_t kInputs = R == 1 ? 4 : 2;  // rows of u and of gate_in; the two of even steps, then of odd
-  static constexpr uint32_t kU = RowTransform<R, 2, P>::kBytes, kGateInAt = kU + kInputs * kRow;
+  static constexpr uint32_t kU = RowTransform<R>::kBytes, kGateInAt = kU + kInputs * kRow;
   static constexpr uint32_t kGateOutAt = kGateInAt + kGateIn * kInputs * kRow;
   static constexpr uint32_t kBarriers = kGateOutAt + kGateOut * 4 * kRow, kBytes = kBarriers + 48;
 };
 
-template <int R, Step kStep, int P, bool kGateIn, bool kGateOut>
+template <int R, Step kStep, bool kGateIn, bool kGateOut>
 __global__ void __launch_bounds__(512, 1) forward_kernel(const __grid_constant__ ForwardArgs args) {
 #if __CUDA_ARCH__ >= 900
-  using Layout = ForwardLayout<R, P, kGateIn, kGateOut>;
-  using Row = StagedRow<R, P>;
-  using Place = StorePlace<R, P>;
+  using Layout = ForwardLayout<R, kGateIn, kGateOut>;
+  using Row = StagedRow<R>;
+  using Place = StorePlace<R>;
   constexpr int kPoints = 4096 * R, C = parts_of_row(kStep);
   constexpr int kZero = kStep == Step::row ? 1 : 0, kSpectra = C + kZero;  // place of H_0, spectra of a filter
   constexpr bool kChunks = kStep == Step::chunks;
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(512, 1) forward_kernel(const __grid_constant__
     for (int z = 0; z < 2; ++z) entered[z].init(512), inverted[z].init(512);
     filled.init(512), gates_filled.init(512);
   }
-  const RowTransform<R, 2, P> transform(shared, lane, warp);
+  const RowTransform<R> transform(shared, lane, warp);
   __syncthreads();
 
   const int64_t begin = args.steps * blockIdx.x / gridDim.x, end = args.steps * (blockIdx.x + 1) / gridDim.x;
@@ -78,24 +78,23 @@ __global__ void __launch_bounds__(512, 1) forward_kernel(const __grid_constant__
   int64_t d = begin / args.per_walk;
   int b = 0;  // with chunks
   if constexpr (kChunks) b = static_cast<int>(d % args.batches), d /= args.batches;
-  // Where this lane reads and writes: which of P rows, and where in it.
-  const int read_row = row_of<P>(warp), written_row = Place::row(lane);
+  // Where in a row this lane reads and writes.
   const int read_at = Row::share(lane, warp), written_at = Place(0, transform.n2(), lane).offset;
-  const auto start = [&](const Walk& walk, int row, int at) {
+  const auto start = [&](const Walk& walk, int at) {
     if constexpr (kChunks) return walk.rows.at(d, b) + (2 * kPoints * static_cast<int64_t>(index) + at);
-    return walk.rows.at(d, C == 1 ? 2 * P * index + row : index) + at;
+    return walk.rows.at(d, C == 1 ? 2 * index : index) + at;
   };
-  bfloat16 *u = start(args.u, read_row, read_at), *gate_in = start(args.gate_in, read_row, read_at);
-  bfloat16 *gate_out = start(args.gate_out, read_row, read_at), *y = start(args.y, written_row, written_at);
+  bfloat16 *u = start(args.u, read_at), *gate_in = start(args.gate_in, read_at);
+  bfloat16 *gate_out = start(args.gate_out, read_at), *y = start(args.y, written_at);
   const auto second = [](const Walk& walk) {  // from a step's first row
-    return kStep == Step::two_rows ? P * walk.rows.batch : kPoints;
+    return kStep == Step::two_rows ? walk.rows.batch : kPoints;
   };
   const auto length_at = [&](int index, int z) {
     if constexpr (kStep == Step::two_rows) return args.length;
     return args.length - ((kChunks ? 2 * index : 0) + z) * kPoints;
   };
   const auto copy_row = [&](uint32_t to, const Walk& walk, const bfloat16* first, int index, int z) {
-    const bool present = kStep != Step::two_rows || P * (2 * index + z) + read_row < args.batches;
+    const bool present = kStep != Step::two_rows || 2 * index + z < args.batches;
     Row::copy_own(to + warp * Row::kStride + 16 * lane, first + z * second(walk), length_at(index, z) - read_at,
                   present);
   };
@@ -121,9 +120,7 @@ __global__ void __launch_bounds__(512, 1) forward_kernel(const __grid_constant__
       walk.move(row, last);
     }
   };
-  const auto filter_part = [&](int part) {
-    return args.filters.values + (d * kSpectra + kZero + part) * (1024 * R / P);
-  };
+  const auto filter_part = [&](int part) { return args.filters.values + (d * kSpectra + kZero + part) * (1024 * R); };
   copy_inputs(0, index);
   copy_gates(0, index);
   ComplexTile filter[R];
@@ -143,7 +140,7 @@ __global__ void __launch_bounds__(512, 1) forward_kernel(const __grid_constant__
     const bool last = index + 1 == args.per_walk;
     if (new_filter) {
 #pragma unroll
-      for (int i = 0; i < R; ++i) filter[i] = load_filter<R, P>(filter_part(0), i, lane, warp);
+      for (int i = 0; i < R; ++i) filter[i] = load_filter<R>(filter_part(0), i, lane, warp);
       filter_scale = args.filters.scale[d] * (1.0f / R);
     }
     new_filter = last && (!kChunks || b + 1 == args.batches);
@@ -225,18 +222,15 @@ __global__ void __launch_bounds__(512, 1) forward_kernel(const __grid_constant__
 #pragma unroll
     for (int z = 0; z < 2; ++z) {
       inverted[z].wait(turn);
-      const auto scale_at = [&](int h) { return (P > 1 ? transform.announced(z, h) : scale[z]) * filter_scale; };
-      const float scales[2] = {scale_at(0), scale_at(1)};
       transform.leave(z, [&](int a, int h, const float(&c)[4]) {
         uint2 four;
         if constexpr (kGateOut) {
-          four = scaled(c, scales[h], load_two(gate_out_rows(turn, z) + transform.fours(a, h)));
+          four = scaled(c, scale[z] * filter_scale, load_two(gate_out_rows(turn, z) + transform.fours(a, h)));
         } else {
-          four = scaled(c, scales[h]);
+          four = scaled(c, scale[z] * filter_scale);
         }
         if constexpr (kStep == Step::two_rows) {
-          const int row = P * z + h * P / 2;
-          if (2 * P * index + row + written_row < args.batches) place.put(y + row * args.y.rows.batch, a, h, four);
+          if (2 * index + z < args.batches) place.put(y + z * args.y.rows.batch, a, h, four);
         } else if (turn > 0 || !repeats) {
           place.put(y, a, h, four, z * kPoints);
         }
@@ -255,24 +249,24 @@ __global__ void __launch_bounds__(512, 1) forward_kernel(const __grid_constant__
 #endif
 }
 
-template <int R, Step kStep, int P, bool kGateIn, bool kGateOut>
+template <int R, Step kStep, bool kGateIn, bool kGateOut>
 void launch(Stream& stream, const ForwardArgs& args) {
-  constexpr int kBytes = static_cast<int>(ForwardLayout<R, P, kGateIn, kGateOut>::kBytes);
-  const auto kernel = forward_kernel<R, kStep, P, kGateIn, kGateOut>;
+  constexpr int kBytes = static_cast<int>(ForwardLayout<R, kGateIn, kGateOut>::kBytes);
+  const auto kernel = forward_kernel<R, kStep, kGateIn, kGateOut>;
   MARA_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
   const int64_t blocks = std::min<int64_t>(args.steps, device_info().multiprocessors);
   kernel<<<static_cast<unsigned>(blocks), 512, kBytes, native(stream)>>>(args);
   launched("fft_conv_forward: fused");
 }
 
-template <int R, Step kStep, int P = 1>
+template <int R, Step kStep>
 void forward_of(Stream& stream, const FftConvForward& a) {
-  constexpr int C = parts_of_row(kStep), kBatchesPerStep = kStep == Step::two_rows ? 2 * P : 1;
+  constexpr int C = parts_of_row(kStep), kBatchesPerStep = kStep == Step::two_rows ? 2 : 1;
   const int64_t channels = a.u.size(0), batches = a.u.size(1), length = a.u.size(2);
   const Filters filters = Filters::of(a);
-  const auto values = stream.scratch<uint4>(channels * filters.parts(C) * 1024 * R / P);
+  const auto values = stream.scratch<uint4>(channels * filters.parts(C) * 1024 * R);
   const auto scale = stream.scratch<float>(channels);
-  transform_filters<R, C, P>(stream, filters, values, scale);
+  transform_filters<R, C>(stream, filters, values, scale);
   const int64_t per_walk = kStep == Step::chunks ? ceil_div(length, 2 * 4096 * R) : ceil_div(batches, kBatchesPerStep);
   const ForwardArgs args{.u = Walk(a.u, kBatchesPerStep),
                          .gate_in = Walk(a.gate_in, kBatchesPerStep),
@@ -284,9 +278,9 @@ void forward_of(Stream& stream, const FftConvForward& a) {
                          .per_walk = static_cast<int>(per_walk),
                          .steps = channels * per_walk * (kStep == Step::chunks ? batches : 1)};
   if (a.gate_in) {
-    a.gate_out ? launch<R, kStep, P, true, true>(stream, args) : launch<R, kStep, P, true, false>(stream, args);
+    a.gate_out ? launch<R, kStep, true, true>(stream, args) : launch<R, kStep, true, false>(stream, args);
   } else {
-    a.gate_out ? launch<R, kStep, P, false, true>(stream, args) : launch<R, kStep, P, false, false>(stream, args);
+    a.gate_out ? launch<R, kStep, false, true>(stream, args) : launch<R, kStep, false, false>(stream, args);
   }
 }
 
@@ -294,9 +288,7 @@ void forward_of(Stream& stream, const FftConvForward& a) {
 
 void forward(Stream& stream, const FftConvForward& args) {
   const int64_t length = args.u.size(2);
-  if (length <= 1024) return forward_of<1, Step::two_rows, 4>(stream, args);
-  if (length <= 2048) return forward_of<1, Step::two_rows, 2>(stream, args);
-  if (length <= 4096) return forward_of<1, Step::two_rows>(stream, args);
+  if (length <= 4096) return forward_short(stream, args);
   if (length <= 8192) return forward_of<2, Step::two_rows>(stream, args);
   const bool two_sided = Filters::of(args).two_sided();
   if (!two_sided && args.k.size(1) <= 4096) return forward_of<1, Step::chunks>(stream, args);

@@ -27,10 +27,10 @@
 // is its own; in the inner ones the R rows k1 from R warp on. Only between the two does data cross warps, through
 // shared memory. A step of the block carries two rows, the one's outer stages beside the other's inner ones: the
 // barriers between are split and have half a step to spare. Positions of n2, n3, k2, k3 in tiles are permuted by
-// `natural` below, so that an accumulator holds four neighbours of a row.
+// `natural`, so that an accumulator holds four neighbours of a row.
 
 #include "kernels/cuda/channel_rows.cuh"
-#include "kernels/cuda/complex_tile.cuh"
+#include "kernels/cuda/fft_conv_stages.cuh"
 
 namespace mara::kernels::cuda {
 
@@ -41,74 +41,16 @@ __device__ __forceinline__ float power_of_two(int exponent) {
   return __uint_as_float(static_cast<uint32_t>(exponent - 1) << 23);
 }
 
-/// The index at a position in a tile.
-__device__ __forceinline__ int natural(int position) {
-  return (position & 6) << 1 | (position >> 2 & 2) | (position & 1);
-}
-
-/// Where P rows share 16 pieces, or as many warps: whose the n-th is, and which of its own. For one row spelled out, as
-/// the compiler does not know that there are no more.
-template <int P>
-__device__ __forceinline__ int row_of(int n) {
-  return P == 1 ? 0 : n / (16 / P);
-}
-template <int P>
-__device__ __forceinline__ int within_row(int n) {
-  return P == 1 ? n : n % (16 / P);
-}
-
-/// A row of bf16 in shared memory, as 16 R pieces of 256: row R b + a of them at place 16 a + b, with a gap after each
-/// so that neither four rows b at eight pairs of columns nor at four fours meet in a bank.
-template <int R, int P = 1>
-struct StagedRow {
-  static constexpr uint32_t kPieces = 16 * R, kStride = 544, kTile = 16 * kStride, kBytes = kPieces * kStride;
-
-  /// A lane's pair of columns 2 g of 16 at row t; the four rows on at + 4 kStride.
-  __device__ __forceinline__ static uint32_t lane_as_pairs(int lane) { return lane % 4 * kStride + lane / 4 * 4; }
-  /// A lane's columns 4 t to 4 t + 3 of row g; eight rows on at + 8 kStride.
-  __device__ __forceinline__ static uint32_t lane_as_fours(int lane) { return lane / 4 * kStride + lane % 4 * 8; }
-  /// A warp's share, R of the pieces, of copying a row of `length`, its own of P. Zeros beyond its end, or where there
-  /// is no row.
-  __device__ __forceinline__ static void copy(uint32_t to, const bfloat16* row, int length, bool present, int lane,
-                                              int warp) {
-#pragma unroll
-    for (int a = 0; a < R; ++a) {
-      const int n = share(lane, warp) + 256 * a;
-      copy_async_16(to + (16 * a + warp) * kStride + 16 * lane, row + n, present && n < length);
-    }
-  }
-  /// Where a lane's part of the share begins in the row.
-  __device__ __forceinline__ static int share(int lane, int warp) { return 256 * R * within_row<P>(warp) + 8 * lane; }
-  /// The same with both ends given for the lane, and what the row has left from there on.
-  __device__ __forceinline__ static void copy_own(uint32_t to, const bfloat16* own, int left, bool present) {
-#pragma unroll
-    for (int a = 0; a < R; ++a) copy_async_16(to + 16 * a * kStride, own + 256 * a, present && 256 * a < left);
-  }
-};
-
-/// sum_a e(-s a / R) q_a into q_s, or with e(+ s a / R).
-template <int R, bool kConj>
-__device__ __forceinline__ void butterfly(ComplexTile (&q)[R]) {
-  static_assert(R == 1 || R == 2);
-  if constexpr (R == 2) {
-    const auto both = [](uint32_t& a, uint32_t& b) {
-      const __half2 sum = __hadd2(as_half2(a), as_half2(b)), difference = __hsub2(as_half2(a), as_half2(b));
-      a = as_word(sum), b = as_word(difference);
-    };
-#pragma unroll
-    for (int i = 0; i < 4; ++i) both(q[0].re[i], q[1].re[i]), both(q[0].im[i], q[1].im[i]);
-  }
-}
-
 /// One warp's share of the transform of a row, or of P short ones, one of Z; what is constant over rows stays in
-/// registers, with kLean all but the outer matrices.
-template <int R, int Z = 2, int P = 1, bool kLean = false>
+/// registers, with kLean all but the outer matrices. With kAtHand rows enter as numbers in registers.
+template <int R, int Z = 2, int P = 1, bool kLean = false, bool kAtHand = false, class Tiles = ComplexPlanes<16 * R>,
+          int kWarps = 16>
 class RowTransform {
   static_assert(P == 1 || (R == 1 && (P == 2 || P == 4)));
 
  public:
-  using Planes = ComplexPlanes<16 * R>;
-  using Row = StagedRow<R, P>;
+  using Planes = Tiles;
+  using Row = StagedRow<R, P, 16 * kWarps, kAtHand ? 16 : 32>;
   static constexpr int Q = 16 / P;        // pieces of a row, if R = 1, and warps that have its k1 in the inner stages
   static constexpr int kNotFinite = 239;  // exponent, P > 1
   /// Shared memory of a block: the outer matrices, two for a, or with kLean for each warp, if they are there; for each
@@ -118,23 +60,25 @@ class RowTransform {
   static constexpr bool kTwiddlesInShared = R > 1 && Z > 2;  // where registers are short
   static constexpr uint32_t kScales = kMatrixBytes, kRowScales = kScales + (P == 1 ? 128 : Z * P * 32);
   static constexpr uint32_t kTwiddles = kRowScales + (P == 1 ? 0 : 128);
-  static constexpr uint32_t kPlanes = kTwiddles + (kTwiddlesInShared ? 16 * 1024 : 0);
+  static constexpr uint32_t kPlanes = kTwiddles + (kTwiddlesInShared ? kWarps * 1024 : 0);
   static constexpr uint32_t kBytes = kPlanes + Z * Planes::kBytes;
 
   /// The block must meet before the first use: outer matrices are written to `shared`.
   __device__ __forceinline__ RowTransform(uint32_t shared, int lane, int warp)
+      : RowTransform(shared, lane, warp, natural(warp), warp * R / 16) {}
+  /// One with columns of n2 in the outer stages and rows of s in the inner ones.
+  __device__ __forceinline__ RowTransform(uint32_t shared, int lane, int warp, int n2, int s)
       : shared_(shared),
         lane_(lane),
         warp_(warp),
-        inner_(inner_matrix(lane, warp), shared + kPlanes + (32 * warp + lane) * 16) {
+        n2_(n2),
+        inner_(inner_matrix(lane, static_cast<float>(s) / R), shared + kPlanes + (32 * warp + lane) * 16) {
     const float shift =
-        R == 1 ? (static_cast<float>(within_row<P>(warp)) - 0.25f) / Q : -15.0f * static_cast<float>(s()) / R;
-    inner_twiddle_ = make_tile(lane, [&](int p, int q) {
-      return unit(-(static_cast<float>(natural(p)) + shift) * (static_cast<float>(natural(q)) + shift) / 256);
-    });
+        R == 1 ? (static_cast<float>(within_row<P>(warp)) - 0.25f) / Q : -15.0f * static_cast<float>(s) / R;
+    inner_twiddle_ = inner_twiddle(lane, shift);
     if constexpr (R == 1) {
-      outer_[0] = outer_matrix(static_cast<float>(n2()) / 16, false);
-      outer_[1] = outer_matrix(static_cast<float>(n2()) / 16, true);
+      outer_[0] = outer_matrix<P, kAtHand>(lane, static_cast<float>(n2) / 16, false);
+      outer_[1] = outer_matrix<P, kAtHand>(lane, static_cast<float>(n2) / 16, true);
       if constexpr (kOuterInShared) {
         for (int i = 0; i < 2; ++i) {
           const uint32_t at = shared + (2 * warp + i) * 1024 + lane * 16;
@@ -148,7 +92,7 @@ class RowTransform {
       }
     } else {
       const auto twiddle = [&](int k, int column) {
-        return unit(-(static_cast<float>(k) - 0.25f) * static_cast<float>(16 * n2() + natural(column)) / (4096 * R));
+        return unit(-(static_cast<float>(k) - 0.25f) * static_cast<float>(16 * n2 + natural(column)) / (4096 * R));
       };
       outer_[0] = make_tile(lane, twiddle);
       if constexpr (kTwiddlesInShared) {
@@ -159,7 +103,7 @@ class RowTransform {
         swap_middle(outer_[1].re), swap_middle(outer_[1].im);
       }
       if (warp < 2 * R) {
-        const ComplexTile g = outer_matrix(static_cast<float>(warp / 2) / R, warp % 2 == 1);
+        const ComplexTile g = outer_matrix<P, kAtHand>(lane, static_cast<float>(warp / 2) / R, warp % 2 == 1);
         store_four(shared + warp * 1024 + lane * 16, {g.re[0], g.re[1], g.re[2], g.re[3]});
         store_four(shared + warp * 1024 + 512 + lane * 16, {g.im[0], g.im[1], g.im[2], g.im[3]});
       }
@@ -169,40 +113,21 @@ class RowTransform {
   }
 
   /// n2 of this warp's columns.
-  __device__ __forceinline__ int n2() const { return natural(warp_); }
+  __device__ __forceinline__ int n2() const { return kWarps == 16 ? natural(warp_) : n2_; }
 
   /// Outer stage of row z, x = u, or u times w, both staged.
   template <bool kGated>
   __device__ __forceinline__ void enter(int z, uint32_t u, uint32_t w) const {
-    uint32_t x[R][2][2];  // b operands: n-tile j holds columns 2 n + j
+    uint32_t x[R][2][2];
     const uint32_t exponent = scaled_products<kGated>(x, u + columns(), w + columns());
-    if (lane_ < P) {
-      asm volatile("st.shared.b16 [%0], %1;" ::"r"(scales(z, lane_) + 2 * warp_), "h"(static_cast<uint16_t>(exponent))
-                   : "memory");
-    }
-    ComplexTile q[R];
-#pragma unroll
-    for (int a = 0; a < R; ++a) {
-      const ComplexTile g = outer(a, false);
-      ComplexSums sums{};
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        mma_half(sums.re[j], g.re, x[a][j][0], x[a][j][1]);
-        mma_half(sums.im[j], g.im, x[a][j][0], x[a][j][1]);
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int element = 2 * (i & 1) + (i >> 1);
-        q[a].re[i] = pack_halves(sums.re[0][element], sums.re[1][element]);
-        q[a].im[i] = pack_halves(sums.im[0][element], sums.im[1][element]);
-      }
-    }
-    butterfly<R, false>(q);
-#pragma unroll
-    for (int s = 0; s < R; ++s) {
-      if constexpr (R > 1) multiply<false>(q[s], twiddle(false));
-      Planes::store(as_tile_ + z * Planes::kBytes + s * 16 * Planes::kRowBytes, q[s]);
-    }
+    enter(z, x, exponent);
+  }
+  /// The same of numbers at hand: [a][h][2 j + i] is column 2 g + j of row 2 t + i + 8 h of a.
+  __device__ __forceinline__ void enter(int z, const float (&numbers)[R][2][4]) const {
+    static_assert(kAtHand);
+    uint32_t x[R][2][2];
+    const uint32_t exponent = scaled(x, numbers);
+    enter(z, x, exponent);
   }
 
   /// What brings n2's columns of a transposed row to its scale, in fp16.
@@ -223,7 +148,10 @@ class RowTransform {
 
   /// Inner stages of the i-th of this warp's rows of z, brought to a scale: the spectrum [k2, k3] of k1.
   __device__ __forceinline__ ComplexSums spectrum(int z, int i, const Factors& factors) const {
-    ComplexTile tile = Planes::load_transposed(row(z, i));
+    return spectrum(row(z, i), factors);
+  }
+  __device__ __forceinline__ ComplexSums spectrum(uint32_t row, const Factors& factors) const {
+    ComplexTile tile = Planes::load_transposed(row);
 #pragma unroll
     for (int q = 0; q < 4; ++q) {
       tile.re[q] = multiply_pair(tile.re[q], factors.half[q >> 1]);
@@ -234,10 +162,11 @@ class RowTransform {
     return multiply_right<false>(tile, inner_);
   }
   /// The way back, in place.
-  __device__ __forceinline__ void invert(int z, int i, ComplexTile tile) const {
+  __device__ __forceinline__ void invert(int z, int i, const ComplexTile& tile) const { invert(row(z, i), tile); }
+  __device__ __forceinline__ void invert(uint32_t row, ComplexTile tile) const {
     tile = rounded(multiply_left<true>(inner_, tile));
     multiply<true>(tile, inner_twiddle_);
-    Planes::store_transposed(row(z, i), rounded(multiply_right<true>(tile, inner_)));
+    Planes::store_transposed(row, rounded(multiply_right<true>(tile, inner_)));
   }
 
   /// The outer stage back: emit(a, h, c) gets c[0..3] = columns 4 t .. 4 t + 3 of row b = g + 8 h of a, without the
@@ -247,7 +176,7 @@ class RowTransform {
     ComplexTile q[R];
 #pragma unroll
     for (int s = 0; s < R; ++s) {
-      q[s] = Planes::load_transposed(as_tile_ + z * Planes::kBytes + s * 16 * Planes::kRowBytes);
+      q[s] = Planes::load_transposed(as_tile(z, s));
       if constexpr (R > 1) multiply<true>(q[s], twiddle(true));
     }
     butterfly<R, true>(q);
@@ -287,9 +216,8 @@ class RowTransform {
     return columns() + Row::lane_as_fours(lane_) + a * Row::kTile + 8 * h * Row::kStride;
   }
 
- private:
-  __device__ __forceinline__ uint32_t columns() const { return 32 * n2(); }
-  __device__ __forceinline__ int s() const { return warp_ * R / 16; }
+ protected:
+  __device__ __forceinline__ uint32_t columns() const { return 32 * (kWarps == 16 ? n2() : n2_ % kWarps); }
   __device__ __forceinline__ uint32_t scales(int z, int row) const { return shared_ + kScales + (z * P + row) * 32; }
   __device__ __forceinline__ uint32_t row_scale(int z, int row) const {
     return shared_ + kRowScales + (z * P + row) * 4;
@@ -310,42 +238,19 @@ class RowTransform {
     const uint32_t below = __vminu2(exponent * 0x10001u - own, 0x000f000fu);
     return 0x3c003c00u - (below << 10);
   }
+  __device__ __forceinline__ uint32_t as_tile(int z, int s) const {
+    const uint32_t place = as_tile_ + z * Planes::kBytes + s * 16 * Planes::kRowBytes;
+    return kWarps == 16 ? place : place + elsewhere_[s];
+  }
   __device__ __forceinline__ uint32_t row(int z, int i) const {  // rows of a warp differ in their bank permutation
     return R == 1 ? in_row_ + z * Planes::kBytes
                   : shared_ + kPlanes + z * Planes::kBytes + Planes::lane_in_row(lane_, R * warp_ + i);
   }
 
-  /// Takes words through shared memory, so that the compiler does not see which are zeros and make those anew for every
-  /// product.
-  __device__ __forceinline__ static void hide(uint32_t (&words)[4], uint32_t own) {
-    store_four(own, {words[0], words[1], words[2], words[3]});
-    asm volatile("ld.volatile.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-                 : "r"(own)
-                 : "memory");
-  }
   /// From the registers of a transposed tile to those of b operands.
   __device__ __forceinline__ static void swap_middle(uint32_t (&tile)[4]) {
     const uint32_t middle = tile[1];
     tile[1] = tile[2], tile[2] = middle;
-  }
-  __device__ __forceinline__ static ComplexTile inner_matrix(int lane, int warp) {
-    const float shift = static_cast<float>(warp * R / 16) / R;
-    return make_tile(lane, [&](int p, int q) {
-      const float2 e = unit(-(static_cast<float>(natural(p)) + shift) * (static_cast<float>(natural(q)) + shift) / 16);
-      return float2{0.25f * e.x, 0.25f * e.y};
-    });
-  }
-  /// G[k, b] = e(-(k - 1/4) (b + offset) / Q), columns in the order in which `scaled_products` has rows, or its
-  /// transposed, rows in order. Zero between rows of P.
-  __device__ __forceinline__ ComplexTile outer_matrix(float offset, bool transposed) const {
-    return make_tile(lane_, [&](int row, int column) {
-      const int k = transposed ? column : row, b = transposed ? row : column % 8 / 2 + column % 2 * 4 + column / 8 * 8;
-      if (k / Q != b / Q) return float2{0, 0};
-      const float2 e = unit(-(static_cast<float>(k % Q) - 0.25f) * (static_cast<float>(b % Q) + offset) / Q);
-      constexpr float kSize = Q == 16 ? 0.25f : Q == 8 ? 0.35355339059327376f : 0.5f;
-      return float2{kSize * e.x, kSize * e.y};
-    });
   }
   /// A lane's address in its warp's T, a tile of 16 rows of 32 bytes, real parts and then imaginary ones.
   __device__ __forceinline__ uint32_t twiddles() const {
@@ -370,6 +275,37 @@ class RowTransform {
     const uint32_t at = shared_ + (2 * (R == 1 ? warp_ : a) + transposed) * 1024 + lane_ * 16;
     const uint4 re = load_four(at), im = load_four(at + 512);
     return {{re.x, re.y, re.z, re.w}, {im.x, im.y, im.z, im.w}};
+  }
+
+  /// Outer stage of row z from b operands, n-tile j of which holds columns 2 n + j, and what they are scaled by.
+  __device__ __forceinline__ void enter(int z, const uint32_t (&x)[R][2][2], uint32_t exponent) const {
+    if (lane_ < P) {
+      asm volatile("st.shared.b16 [%0], %1;" ::"r"(scales(z, lane_) + 2 * warp_), "h"(static_cast<uint16_t>(exponent))
+                   : "memory");
+    }
+    ComplexTile q[R];
+#pragma unroll
+    for (int a = 0; a < R; ++a) {
+      const ComplexTile g = outer(a, false);
+      ComplexSums sums{};
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        mma_half(sums.re[j], g.re, x[a][j][0], x[a][j][1]);
+        mma_half(sums.im[j], g.im, x[a][j][0], x[a][j][1]);
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int element = 2 * (i & 1) + (i >> 1);
+        q[a].re[i] = pack_halves(sums.re[0][element], sums.re[1][element]);
+        q[a].im[i] = pack_halves(sums.im[0][element], sums.im[1][element]);
+      }
+    }
+    butterfly<R, false>(q);
+#pragma unroll
+    for (int s = 0; s < R; ++s) {
+      if constexpr (R > 1) multiply<false>(q[s], twiddle(false));
+      Planes::store(as_tile(z, s), q[s]);
+    }
   }
 
   /// x scaled by 2^(128 - exponent), so that this warp's largest magnitude is in [2, 4): returns the exponent. Of P
@@ -425,10 +361,7 @@ class RowTransform {
     for (int p = 0; p < P / 2; ++p) {  // rows 2 p and 2 p + 1 as the halves of words
       const uint32_t first = P == 2 ? __vmaxu2(magnitude[0], magnitude[1]) : magnitude[2 * p];
       const uint32_t second = P == 2 ? __vmaxu2(magnitude[2], magnitude[3]) : magnitude[2 * p + 1];
-      const uint32_t most = __vmaxu2(__byte_perm(first, second, 0x5410), __byte_perm(first, second, 0x7632));
-      const uint32_t high = __reduce_max_sync(0xffffffffu, most), low = __reduce_max_sync(0xffffffffu, most << 16);
-      const uint32_t exponents = __byte_perm(low, high, 0x7632) >> 7 & 0x01ff01ffu;
-      own[p] = __vminu2(__vmaxu2(exponents, 0x00100010u), kNotFinite * 0x10001u);
+      own[p] = exponents_of(__vmaxu2(__byte_perm(first, second, 0x5410), __byte_perm(first, second, 0x7632)));
       const uint32_t scales = 0x7f807f80u - (own[p] << 7);
       scale[2 * p] = __byte_perm(scales, 0, 0x1010), scale[2 * p + 1] = __byte_perm(scales, 0, 0x3232);
     }
@@ -445,6 +378,58 @@ class RowTransform {
       x[0][1][half] = at_most_four(
           pack_halves(product(high_of(first), high_of(by_first)), product(high_of(second), high_of(by_second))));
     }
+    return own_exponent(own);
+  }
+
+  /// Numbers at hand as b operands, scaled in the same way.
+  __device__ __forceinline__ uint32_t scaled(uint32_t (&x)[R][2][2], const float (&numbers)[R][2][4]) const {
+    float largest[2] = {}, scale[2];  // of each h; a NaN is the largest
+#pragma unroll
+    for (int a = 0; a < R; ++a) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        asm("max.NaN.f32 %0, %0, %1;" : "+f"(largest[i / 4]) : "f"(fabsf(numbers[a][i / 4][i % 4])));
+      }
+    }
+    const uint32_t most[2] = {__float_as_uint(largest[0]), __float_as_uint(largest[1])};
+    uint32_t exponent;
+    if constexpr (P == 1) {
+      exponent = min(max(__reduce_max_sync(0xffffffffu, max(most[0], most[1])) >> 23, 16u), 238u);
+      scale[0] = scale[1] = __uint_as_float((255 - exponent) << 23);
+    } else {
+      const int place = P == 4 ? lane_ / 2 % 2 * 16 : 0;  // of the second of the two rows of an h
+      uint32_t own[P / 2];
+#pragma unroll
+      for (int p = 0; p < P / 2; ++p) {
+        own[p] = exponents_of(P == 2 ? __byte_perm(most[0], most[1], 0x7632) : most[p] >> 16 << place);
+      }
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const uint32_t of_row = own[h * P / 4] >> (P == 2 ? 16 * h : place);
+        scale[h] = __uint_as_float((255 - (of_row & 0xffffu)) << 23);
+      }
+      exponent = own_exponent(own);
+    }
+#pragma unroll
+    for (int a = 0; a < R; ++a) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int j = i / 2, h = i % 2;
+        x[a][j][h] = pack_halves(numbers[a][h][2 * j] * scale[h], numbers[a][h][2 * j + 1] * scale[h]);
+        if constexpr (P > 1) x[a][j][h] = at_most_four(x[a][j][h]);
+      }
+    }
+    return exponent;
+  }
+
+  /// P > 1: the exponents of two rows from the halves that a lane holds of their largest magnitudes, as bf16; and the
+  /// one that this lane announces.
+  __device__ __forceinline__ static uint32_t exponents_of(uint32_t most) {
+    const uint32_t high = __reduce_max_sync(0xffffffffu, most), low = __reduce_max_sync(0xffffffffu, most << 16);
+    const uint32_t exponents = __byte_perm(low, high, 0x7632) >> 7 & 0x01ff01ffu;
+    return __vminu2(__vmaxu2(exponents, 0x00100010u), kNotFinite * 0x10001u);
+  }
+  __device__ __forceinline__ uint32_t own_exponent(const uint32_t (&own)[P / 2 + (P == 1)]) const {
     return (P == 2 || lane_ < 2 ? own[0] : own[P / 2 - 1]) >> (lane_ & 1) * 16 & 0xffffu;
   }
 
@@ -456,11 +441,12 @@ class RowTransform {
   }
 
   uint32_t shared_;
-  int lane_, warp_;
-  SymmetricMatrix inner_;
+  int lane_, warp_, n2_;
+  std::conditional_t<kWarps == 16, SymmetricMatrix, LeanSymmetricMatrix> inner_;
   ComplexTile inner_twiddle_;
   ComplexTile outer_[2];  // R = 1: G and its transposed; else T as a tile, and as b operands
   uint32_t as_tile_, in_row_;
+  uint32_t elsewhere_[R];  // kWarps < 16: the way to where this lane's rows of s are, if it is not there
 };
 
 }  // namespace mara::kernels::cuda

@@ -63,9 +63,11 @@ struct Shared {
   uint32_t* maxima;  // of the warps
 
   __device__ Shared(unsigned char* from, const Plan& plan)
-      : table(from),
-        tile(table + plan.table_bytes()),
-        taps(reinterpret_cast<float*>(tile + plan.tile_bytes())),
+      : Shared(from, from + plan.table_bytes(), from + plan.table_bytes() + plan.tile_bytes(), plan) {}
+  __device__ Shared(unsigned char* table, unsigned char* tile, unsigned char* others, const Plan& plan)
+      : table(table),
+        tile(tile),
+        taps(reinterpret_cast<float*>(others)),
         exponents(reinterpret_cast<int*>(taps + plan.tap_count())),
         maxima(reinterpret_cast<uint32_t*>(exponents + kRows)) {}
 
@@ -136,19 +138,16 @@ __device__ __forceinline__ void stream_eight(bfloat16* to, const uint32_t (&word
   __stcs(reinterpret_cast<uint4*>(to), make_uint4(words[0], words[1], words[2], words[3]));
 }
 
-/// The matrix of channel d, scaled; returns the exponent of its scale. Ends without a barrier.
-template <int kThreads>
-__device__ __forceinline__ int build_table(const Shared& shared, const Plan& plan, const Taps& taps, int64_t d) {
-  uint32_t largest = 0;
-  for (int i = threadIdx.x; i < plan.tap_count(); i += kThreads) {
-    const int lag = i - kTapsAbove;
-    const float tap = lag >= 0 && lag < plan.taps ? taps.at(d, lag) : 0.0f;
-    shared.taps[i] = tap;
-    largest = ::max(largest, __float_as_uint(fabsf(tap)));
-  }
-  largest = __reduce_max_sync(0xffffffffu, largest);
+/// Announces the largest of this warp's magnitudes of taps.
+__device__ __forceinline__ void announce_largest(const Shared& shared, uint32_t magnitude) {
+  const uint32_t largest = __reduce_max_sync(0xffffffffu, magnitude);
   if (threadIdx.x % 32 == 0) shared.maxima[threadIdx.x / 32] = largest;
-  __syncthreads();
+}
+/// The matrix of the taps that are in shared memory, scaled; returns the exponent of its scale. When all warps have
+/// announced their largest; ends without a barrier. kLastFirst: the cores in the opposite order.
+template <int kThreads, bool kLastFirst = false>
+__device__ __forceinline__ int build_cores(const Shared& shared, const Plan& plan) {
+  uint32_t largest = 0;
 #pragma unroll
   for (int warp = 0; warp < kThreads / 32; ++warp) largest = ::max(largest, shared.maxima[warp]);
   const int exponent = exponent_of(largest);
@@ -159,9 +158,24 @@ __device__ __forceinline__ int build_table(const Shared& shared, const Plan& pla
     uint32_t words[4];
 #pragma unroll
     for (int w = 0; w < 4; ++w) words[w] = pack_halves(last[-2 * w] * scale, last[-2 * w - 1] * scale);
-    store_eight(shared.table + 16 * i, words);
+    const int core = kLastFirst ? kCoresAbove + plan.cores() - 1 - i / 8 : i / 8;
+    store_eight(shared.table + kCoreBytes * core + 16 * (i % 8), words);
   }
   return exponent;
+}
+/// The same of channel d, whose taps are read first.
+template <int kThreads>
+__device__ __forceinline__ int build_table(const Shared& shared, const Plan& plan, const Taps& taps, int64_t d) {
+  uint32_t largest = 0;
+  for (int i = threadIdx.x; i < plan.tap_count(); i += kThreads) {
+    const int lag = i - kTapsAbove;
+    const float tap = lag >= 0 && lag < plan.taps ? taps.at(d, lag) : 0.0f;
+    shared.taps[i] = tap;
+    largest = ::max(largest, __float_as_uint(fabsf(tap)));
+  }
+  announce_largest(shared, largest);
+  __syncthreads();
+  return build_cores<kThreads>(shared, plan);
 }
 
 /// A row of a product on its way into a tile; a lane has every 32nd group of eight columns.
@@ -242,23 +256,15 @@ __device__ __forceinline__ void fill_tile(const Shared& shared, const Plan& plan
   }
 }
 
-/// Has the L2 cache fetch a row of a tile.
-__device__ __forceinline__ void prefetch_row(const ChannelRows<const bfloat16>& rows, const Plan& plan, int64_t d,
-                                             int r) {
-#if __CUDA_ARCH__ >= 900
-  if (r >= plan.rows()) return;
-  const int b = plan.pieces == 1 ? r : r / plan.pieces, first = (r - b * plan.pieces) * plan.outputs;
-  const int begin = ::max(first - plan.halo, 0), end = ::min(first + plan.outputs, plan.length);
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(rows.at(d, b) + begin)),
-               "r"(2 * (end - begin))
-               : "memory");
-#endif
-}
-
-/// The same for the filter of a channel, by all threads.
+/// Has the L2 cache fetch the filter of a channel, by all threads.
 __device__ __forceinline__ void prefetch_taps(const Taps& taps, const Plan& plan, int64_t d) {
   const int first = 32 * static_cast<int>(threadIdx.x);
   if (first < plan.taps) asm volatile("prefetch.global.L2 [%0];" ::"l"(taps.k + d * taps.channel + first * taps.tap));
+}
+
+/// The first column that the filter reaches from block `block`, as a multiple of 16.
+__device__ __forceinline__ int first_column(const Plan& plan, int block) {
+  return ::max(plan.halo + block * kBlock - plan.taps + 1, 0) / 16 * 16;
 }
 
 /// c = the products of block `block` of the columns, all 64 rows, for this warpgroup: with its own columns, last first,
@@ -272,7 +278,7 @@ __device__ __forceinline__ void multiply_block(float (&c)[64], const Shared& sha
   for (float& sum : c) sum = 0;
   begin_products();
 #pragma unroll 1
-  for (int left = first + kBlock - ::max(first - plan.taps + 1, 0) / 16 * 16; left > 0; left -= 16) {
+  for (int left = first + kBlock - first_column(plan, block); left > 0; left -= 16) {
     multiply_cores(c, a, b);
     a += 2 * kGroupBytes / 16, b += 2 * kCoreBytes / 16;
   }

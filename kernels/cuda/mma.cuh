@@ -78,6 +78,12 @@ __device__ __forceinline__ void copy_async_16(uint32_t to, const void* from, boo
                "r"(present ? 16 : 0)
                : "memory");
 }
+/// The same, and the whole line of 128 bytes comes to the L2 cache for those who want the rest.
+__device__ __forceinline__ void copy_line_async_16(uint32_t to, const void* from, bool present) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
+               "r"(present ? 16 : 0)
+               : "memory");
+}
 __device__ __forceinline__ void copy_async_4(uint32_t to, const void* from, bool present) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
                "r"(present ? 4 : 0)

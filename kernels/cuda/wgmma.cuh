@@ -36,6 +36,13 @@ __device__ __forceinline__ uint64_t cores_at(uint32_t address, uint32_t along, u
          static_cast<uint64_t>(across >> 4) << 32;
 }
 
+/// An operand of rows of 128 bytes, the contracted axis along them, whose 16-byte pieces are permuted: that of row r at
+/// place j is piece j ^ r % 8. Rows begin at a multiple of 1024 bytes; the operand, 32 bytes of each, at a multiple of
+/// 32 bytes in them.
+__device__ __forceinline__ uint64_t permuted_rows_at(uint32_t address) {
+  return static_cast<uint64_t>(address >> 4) | uint64_t{1} << 16 | uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
+}
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define MARA_4(i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3])
 #define MARA_16(i) MARA_4(i), MARA_4(i + 4), MARA_4(i + 8), MARA_4(i + 12)

@@ -175,11 +175,11 @@ class FftConvFused : public OnDevice {
 MARA_ON_EVERY_DEVICE(FftConvFused);
 
 TEST_P(FftConvFused, EqualsF64AtEveryLength) {
-  for (int64_t length : {1024, 2048, 4096, 8192, 16384}) {
+  for (int64_t length : {1024, 2048, 4096, 8192, 16384, 32768}) {
     for (int gates = 0; gates < 4; ++gates) expect_near({2, 3, length, length, gates % 2 == 1, gates / 2 == 1});
   }
   for (int64_t length :
-       {264, 776, 1000, 1001, 1032, 2040, 2056, 4088, 4095, 4104, 5000, 8184, 8200, 12288, 20000, 32760, 32768})
+       {264, 776, 1000, 1001, 1032, 2040, 2056, 4088, 4095, 4104, 5000, 8184, 8200, 12288, 16392, 20000, 24584, 32760})
     expect_near({1, 2, length, length});
 }
 
@@ -230,7 +230,7 @@ TEST_P(FftConvFused, TakesShortFiltersAtAnyLength) {
 }
 
 TEST_P(FftConvFused, TakesAnyBatchAndFilter) {
-  for (int64_t length : {1024, 2048, 4096, 8192, 16384}) {
+  for (int64_t length : {1024, 2048, 4096, 8192, 16384, 32768}) {
     expect_near({5, 1, length, 1});
     expect_near({1, 1, length, 300});
     expect_near({2, 9, length - 8, length / 2});
@@ -246,9 +246,12 @@ TEST_P(FftConvFused, BlocksTakeManyRows) {
   expect_near({100, 17, 1024, 1024}, worst_of_thousands);
   expect_near({60, 13, 2048, 2048}, worst_of_thousands);
   expect_near({36, 13, 4096, 4096}, worst_of_thousands);
+  expect_near({.channels = 70, .batch = 9, .length = 3000, .taps = 100, .gate_in = false, .gate_out = false},
+              worst_of_thousands);
   expect_near({25, 11, 8192, 8192}, worst_of_thousands);
   expect_near({17, 9, 16384, 16384}, worst_of_thousands);
   expect_near({15, 9, 32768, 32768}, worst_of_thousands);
+  for (int64_t length : {16384, 32768}) expect_near({31, 7, length, length, false, false}, worst_of_thousands);
   expect_near({12, 9, 20000, 4096}, worst_of_thousands);
   expect_near({12, 9, 20000, 8192}, worst_of_thousands);
   expect_near({.channels = 36, .batch = 13, .length = 4096, .taps = 300, .gate_in = false, .reverse = 4096},
@@ -266,7 +269,7 @@ TEST_P(FftConvFused, TakesStridedRows) {
 }
 
 TEST_P(FftConvFused, TakesDataOfAnySize) {
-  for (int64_t length : {1024, 2048, 4096, 8192, 16384}) {
+  for (int64_t length : {1024, 2048, 4096, 8192, 16384, 32768}) {
     for (double size : {1e-6, 1e-3, 3e3}) {
       expect_near({.channels = 1, .batch = 2, .length = length, .taps = length, .u_size = size, .dy_size = size});
     }

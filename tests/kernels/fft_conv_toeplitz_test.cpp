@@ -194,6 +194,14 @@ TEST_P(FftConvToeplitz, FewTapsOnLongSequences) {
   expect_definition({1, 17, 1032, 256});
 }
 
+// More than a GPU has room for, so that a block goes from tile to tile, in a channel and on to the next.
+TEST_P(FftConvToeplitz, BlocksTakeManyTiles) {
+  for (bool gated : {false, true}) {
+    expect_definition({300, 2, 256, 256, gated, gated});
+    expect_definition({2, 64 * 140 + 3, 600, 5, gated, gated});
+  }
+}
+
 TEST_P(FftConvToeplitz, EveryCombinationOfGates) {
   for (int gates = 0; gates < 8; ++gates) {
     expect_definition({1, 62, 400, 300, (gates & 1) != 0, (gates & 2) != 0, (gates & 4) != 0});
