@@ -7,6 +7,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/fft_conv.h"
 #include "kernels/gather.h"
+#include "kernels/hyena_conv.h"
 #include "kernels/loss.h"
 #include "kernels/matmul.h"
 #include "kernels/norm.h"

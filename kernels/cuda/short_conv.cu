@@ -7,6 +7,7 @@
 // More taps take the same road with a longer halo; their sums are made 16 lags at a time (y of the grid).
 
 #include "kernels/cuda/channel_rows.cuh"
+#include "kernels/cuda/short_weight.cuh"
 #include "kernels/kernels.h"
 #include "kernels/short_conv.h"
 
@@ -16,32 +17,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kFewTaps = 4, kMaxTaps = 64;
 constexpr int kLagGroup = 16;  // lags whose sums a block makes where there are many taps
-
-/// The weights of all channels in the order of the lag.
-struct Weight {
-  float* data = nullptr;
-  int64_t channel = 0, tap = 0;  // strides
-  int taps = 0;
-
-  explicit Weight(const View& view) {
-    if (!view) return;
-    data = view.ptr<float>(), channel = view.stride[0], tap = view.stride[1];
-    taps = static_cast<int>(view.size(1));
-  }
-  __device__ float& at_lag(int64_t d, int lag) const { return data[d * channel + (taps - 1 - lag) * tap]; }
-};
-
-/// One number for each channel, or nothing.
-struct PerChannel {
-  float* data = nullptr;
-  int64_t stride = 0;
-
-  explicit PerChannel(const View& view) {
-    if (view) data = view.ptr<float>(), stride = view.stride[0];
-  }
-  __device__ float& at(int64_t d) const { return data[d * stride]; }
-  __device__ float at_or_zero(int64_t d) const { return data != nullptr ? at(d) : 0.0f; }
-};
 
 /// How the packs of a channel's rows are shared by blocks, by the shape alone: a slice has `span` of them.
 struct Work {
@@ -136,15 +111,15 @@ __device__ __forceinline__ void add_taps(const float* taps, int count, const Win
 }
 
 /// Brings the taps of a channel into shared memory.
-__device__ __forceinline__ void share_taps(const Weight& weight, int64_t d, float* taps) {
+__device__ __forceinline__ void share_taps(const ShortWeight& weight, int64_t d, float* taps) {
   if (threadIdx.x < weight.taps) taps[threadIdx.x] = weight.at_lag(d, threadIdx.x);
   __syncthreads();
 }
 
 // y[l] = bias + sum_lag weight[lag] (x[l - kDirection lag] + input_bias)
 template <class T, int kLags, int kDirection, bool kPacks>
-__global__ void __launch_bounds__(kThreads)
-    convolve(Work work, ChannelRows<T> x, PerChannel input_bias, Weight weight, PerChannel bias, ChannelRows<T> y) {
+__global__ void __launch_bounds__(kThreads) convolve(Work work, ChannelRows<T> x, PerChannel input_bias,
+                                                     ShortWeight weight, PerChannel bias, ChannelRows<T> y) {
   constexpr int V = kPerAccess<T>;
   __shared__ float taps[kLags];
   const int64_t d = blockIdx.x / work.slices;
@@ -167,8 +142,8 @@ __global__ void __launch_bounds__(kThreads)
 // du, if it is wanted.
 template <class T, int kLags, bool kPacks>
 __global__ void __launch_bounds__(kThreads)
-    correlate(Work work, ChannelRows<T> dy, ChannelRows<T> u, PerChannel input_bias, Weight weight, ChannelRows<T> du,
-              float* partial) {
+    correlate(Work work, ChannelRows<T> dy, ChannelRows<T> u, PerChannel input_bias, ShortWeight weight,
+              ChannelRows<T> du, float* partial) {
   constexpr int V = kPerAccess<T>, kSums = kLags + 2;
   constexpr bool kWithDu = kLags == kFewTaps;
   using Gradient = Window<T, kWithDu ? kLags : 1, -1>;
@@ -229,7 +204,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // Adds the slices in order.
 __global__ void __launch_bounds__(kThreads)
-    finish(Work work, int taps, const float* partial, Weight dweight, bool accumulate_weight, PerChannel dbias,
+    finish(Work work, int taps, const float* partial, ShortWeight dweight, bool accumulate_weight, PerChannel dbias,
            bool accumulate_bias, PerChannel dinput_bias, bool accumulate_input_bias) {
   const int64_t sums = work.channels * (taps + 2), i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= sums) return;
@@ -260,7 +235,7 @@ void run_convolve(Stream& stream, const View& x, const View& input_bias, const V
   const auto run = [&]<bool kPacks>() {
     const auto kernel = weight.size(1) <= kFewTaps ? convolve<T, kFewTaps, kDirection, kPacks>
                                                    : convolve<T, kMaxTaps, kDirection, kPacks>;
-    kernel<<<work.blocks(), kThreads, 0, native(stream)>>>(work, from, PerChannel(input_bias), Weight(weight),
+    kernel<<<work.blocks(), kThreads, 0, native(stream)>>>(work, from, PerChannel(input_bias), ShortWeight(weight),
                                                            PerChannel(bias), to);
     launched("short_conv: convolve");
   };
@@ -273,7 +248,7 @@ void backward(Stream& stream, const ShortConvBackward& a) {
   if (a.du && !(few && wants_sums)) run_convolve<T, -1>(stream, a.dy, {}, a.weight, {}, a.du);
   if (!wants_sums) return;
   const Work work(a.u, kPerAccess<T>);
-  const Weight weight(a.weight);
+  const ShortWeight weight(a.weight);
   const int64_t sums = work.channels * (weight.taps + 2);
   if (sums == 0) return;
   const auto partial = stream.scratch<float>(work.slices * sums);
@@ -286,7 +261,7 @@ void backward(Stream& stream, const ShortConvBackward& a) {
   };
   if (work.blocks() > 0) with_packs<T>(work.length, run, dy, u, du);
   finish<<<exact_grid(ceil_div(sums, kThreads)), kThreads, 0, native(stream)>>>(
-      work, weight.taps, partial, Weight(a.dweight), a.accumulate_weight, PerChannel(a.dbias), a.accumulate_bias,
+      work, weight.taps, partial, ShortWeight(a.dweight), a.accumulate_weight, PerChannel(a.dbias), a.accumulate_bias,
       PerChannel(a.dinput_bias), a.accumulate_input_bias);
   launched("short_conv_backward: finish");
 }

@@ -68,12 +68,15 @@ void launch_state_space(const Sizes& s) {
                       .y = channels});
 }
 
-// Long convolutions with gates as in Hyena, and plain ones; each as a device does it best and by its general way.
+// Long convolutions with gates as in Hyena, and plain ones, and Hyena's whole operator; each as a device does it best
+// and by its general way.
 void launch_convolutions(const Sizes& s) {
   using namespace kernels;
   const auto [k, stream] = on(kMeta);
   const Dtype wide = compute_dtype(s.dtype);
   const View rows = view({s.D, s.B, s.L}, s.dtype), taps = view({s.D, s.L}, wide), skip = view({s.D}, wide);
+  const View projected = view({3 * s.D, s.B, s.L}, s.dtype), few = view({3 * s.D, s.K}, wide);
+  const View biases = view({3 * s.D}, wide);
   for (const bool general : {false, true}) {
     k.fft_conv_forward(
         stream, {.u = rows, .k = taps, .skip = skip, .gate_in = rows, .gate_out = rows, .y = rows, .general = general});
@@ -91,6 +94,28 @@ void launch_convolutions(const Sizes& s) {
                                  .general = general});
     k.fft_conv_forward(stream, {.u = rows, .k = taps, .y = rows, .general = general});
     k.fft_conv_backward(stream, {.dy = rows, .u = rows, .k = taps, .du = rows, .dk = taps, .general = general});
+    k.hyena_conv_forward(stream, {.z = projected,
+                                  .short_weight = few,
+                                  .short_bias = biases,
+                                  .input_bias = biases,
+                                  .k = taps,
+                                  .skip = skip,
+                                  .y = rows,
+                                  .composed = general});
+    k.hyena_conv_backward(stream, {.dy = rows,
+                                   .z = projected,
+                                   .short_weight = few,
+                                   .short_bias = biases,
+                                   .input_bias = biases,
+                                   .k = taps,
+                                   .skip = skip,
+                                   .dz = projected,
+                                   .dshort_weight = few,
+                                   .dshort_bias = biases,
+                                   .dinput_bias = biases,
+                                   .dk = taps,
+                                   .dskip = skip,
+                                   .composed = general});
   }
 }
 

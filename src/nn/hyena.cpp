@@ -7,6 +7,7 @@
 #include "ops/dropout.h"
 #include "ops/elementwise.h"
 #include "ops/fft_conv.h"
+#include "ops/hyena_conv.h"
 #include "ops/matmul.h"
 #include "ops/shape_ops.h"
 #include "ops/short_conv.h"
@@ -52,6 +53,8 @@ Hyena::Hyena(const HyenaOptions& options, const MixerSetup& setup)
     : options_(options),
       setup_(setup),
       width_(setup.width * options.inner_factor),
+      one_pass_(options.order == 2 && options.blocks == 1 && options.activation == "identity" && !options.mix_heads &&
+                setup.causal),
       in_proj_(child("in_proj", std::make_unique<Linear>(setup.width, (options.order + 1) * width_,
                                                          Init::normal(setup.init_std)))),
       out_proj_(child("out_proj", std::make_unique<Linear>(width_, setup.width, Init::normal(setup.output_std)))) {
@@ -73,16 +76,24 @@ Tensor Hyena::forward(const Tensor& x, const Context& context) {
   const int64_t batch = x.size(0), length = x.size(1), piece = length / options_.blocks;
   MARA_CHECK(length <= setup_.max_length && length % options_.blocks == 0, "hyena: a length of at most ",
              setup_.max_length, " in ", options_.blocks, " pieces is required, got ", length);
-  const Tensor projected = ops::short_conv(ops::linear_to_channels(x, in_proj_.weight()), short_weight_->value(),
-                                           short_bias_->value(), in_proj_.bias());
+  const Tensor z = ops::linear_to_channels(x, in_proj_.weight());
   const Tensor filters = filter_->forward(piece);
+  const bool drops = context.training && options_.dropout > 0;
+  if (one_pass_ && !drops) {
+    const ops::HyenaConvWeights weights{.short_weight = short_weight_->value(),
+                                        .filter = pick(filters, 0),
+                                        .short_bias = short_bias_->value(),
+                                        .input_bias = in_proj_.bias(),
+                                        .skip = skip_of(0)};
+    if (ops::hyena_conv_pays(z, weights)) return out_proj_.forward_from_channels(ops::hyena_conv(z, weights));
+  }
+  const Tensor projected = ops::short_conv(z, short_weight_->value(), short_bias_->value(), in_proj_.bias());
   const Tensor reverse = setup_.causal ? Tensor() : ops::shifted_by_one(filter_->reverse(piece));
   const auto convolve = [&](int64_t o, const Tensor& v, const Tensor& gate, const Tensor& gate_out) {
-    ops::FftConvOptions conv{.gate_out = gate_out};
-    if (skip_ != nullptr) conv.skip = pick(skip_->value(), o).reshape({width_});
+    ops::FftConvOptions conv{.skip = skip_of(o), .gate_out = gate_out};
     if (reverse.defined()) conv.reverse = pick(reverse, o);
     Tensor u = v;
-    if (context.training && options_.dropout > 0) {
+    if (drops) {
       u = ops::dropout(ops::mul(v, gate), options_.dropout);
     } else {
       conv.gate_in = gate;
@@ -123,6 +134,10 @@ Tensor Hyena::pick(const Tensor& rows, int64_t o) const {
   if (count > 1) picked = ops::contiguous(ops::slice(rows.reshape({channels, count, taps}), 1, o, 1));
   if (heads > 1) picked = ops::contiguous(ops::expand(picked.reshape({1, channels, taps}), 0, heads));
   return picked.reshape({width_, taps});
+}
+
+Tensor Hyena::skip_of(int64_t o) const {
+  return skip_ != nullptr ? pick(skip_->value(), o).reshape({width_}) : Tensor();
 }
 
 std::unique_ptr<MixerState> Hyena::start(int64_t batch, int64_t max_length) const {

@@ -27,13 +27,13 @@ struct HyenaOptions : MixerOptions {
 ///   v <- conv(dropout(v x_{N-1-o}), k_o) + skip_o v x_{N-1-o}   for o = 0 .. N-2
 ///   y = W_out act(v x_0)
 /// with N - 1 implicit filters per channel; filter o of channel d is row d (N-1) + o of the filter network. The gates
-/// are fused into the convolution where nothing stands between them. Models that are not causal add a second filter
-/// for later positions (lag -(j+1) has tap j); the short convolution stays causal. `blocks` cuts the sequence into
-/// pieces that are mixed on their own. With several heads there are filters and skips for the W / heads channels of
-/// one, which all share; `mix_heads` replaces the heads by learned combinations of them after each convolution, head h
-/// by sum_g M_o[g, h] v_g.
-/// Generating keeps the gated inputs of each long convolution and its taps, and the short convolution's last inputs:
-/// O(N t W) work for position t, and (N - 1) L W numbers per sequence. The skip is part of tap 0.
+/// are fused into the convolution where nothing stands between them, and with order 2 and long bf16 rows the short
+/// convolutions are too (ops::hyena_conv). Models that are not causal add a second filter for later positions (lag
+/// -(j+1) has tap j); the short convolution stays causal. `blocks` cuts the sequence into pieces that are mixed on
+/// their own. With several heads there are filters and skips for the W / heads channels of one, which all share;
+/// `mix_heads` replaces the heads by learned combinations of them after each convolution, head h by sum_g M_o[g, h]
+/// v_g. Generating keeps the gated inputs of each long convolution and its taps, and the short convolution's last
+/// inputs: O(N t W) work for position t, and (N - 1) L W numbers per sequence. The skip is part of tap 0.
 class Hyena : public SequenceMixer {
  public:
   Hyena(const HyenaOptions& options, const MixerSetup& setup);
@@ -44,6 +44,8 @@ class Hyena : public SequenceMixer {
  private:
   /// The W rows of filter or skip o of (filters, ...), one per channel.
   Tensor pick(const Tensor& rows, int64_t o) const;
+  /// (W), or nothing.
+  Tensor skip_of(int64_t o) const;
   /// Convolves, or mixes the heads of what `convolve` gives, if they are to be mixed.
   Tensor convolve_and_mix(const GatedConvolution& convolve, int64_t o, const Tensor& v, const Tensor& gate,
                           const Tensor& gate_out) const;
@@ -53,6 +55,7 @@ class Hyena : public SequenceMixer {
   HyenaOptions options_;
   MixerSetup setup_;
   int64_t width_;  // W
+  bool one_pass_;  // nothing stands between the convolutions and their gates, as ops::hyena_conv wants it
   Linear &in_proj_, &out_proj_;
   ImplicitFilter* filter_;
   Parameter *short_weight_, *short_bias_, *skip_ = nullptr, *head_mixing_ = nullptr;

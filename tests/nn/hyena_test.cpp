@@ -176,6 +176,23 @@ TEST(Hyena, DropoutOnlyInTraining) {
   expect_dropout_in_training(m, without, 1);  // one long convolution
 }
 
+// bf16 at a length at which one kernel has both convolutions.
+TEST(Hyena, OnePassIsTheSame) {
+  const MixerCase c{.options = "kind: hyena, filter: {width: 4, frequency: 2}", .width = 4, .length = 640};
+  const std::vector<double> dy = wave(2 * c.length * c.width, 2.1);
+  MixerUnderTest exact(c, Dtype::f64);
+  const MixerRun want(exact, dy);
+  for (const Device device : devices_present()) {
+    MixerUnderTest m(c, Dtype::bf16, device);
+    const MixerRun got(m, dy);
+    EXPECT_LT(relative_error(got.y, want.y), 0.02);
+    EXPECT_LT(relative_error(got.dx, want.dx), 0.02);
+    EXPECT_LT(relative_error(got.dparameters, want.dparameters), 0.05);
+    assign(*m.mixer, "skip", std::vector<double>(4, 0));
+    EXPECT_GT(relative_error(m.forward(m.x).to_host(), want.y), 0.02);  // control
+  }
+}
+
 TEST(Hyena, RefusesLengths) {
   const MixerUnderTest m({.options = "kind: hyena, blocks: 3, filter: {width: 4}"}, Dtype::f32);
   EXPECT_NO_THROW(m.forward(Tensor::from(wave(36, 0), {1, 6, 6}, Dtype::f32, kCpu)));
