@@ -2,14 +2,18 @@
 // The Hyena operator of order 2 (Poli et al., 2302.10866), from the projections of the sequence to what is projected
 // back.
 
+#include <bit>
+
 #include "kernels/fft_conv.h"
 
 namespace mara::kernels {
 
 /// Where one kernel of a GPU of capability 9.0 or later serves the forward, and for rows of up to 4096 the backward,
-/// faster than their parts: rows at multiples of 16 bytes of these lengths.
+/// faster than their parts: rows at multiples of 16 bytes that fill a transform. Beyond the end of others x is what the
+/// biases make of nothing, and where that is large its rounding errors would spread over the row.
 inline bool hyena_in_one_kernel(Dtype dtype, int64_t length, int64_t taps) {
-  return dtype == Dtype::bf16 && length % 8 == 0 && 640 <= length && length <= 8192 && taps <= 4;
+  return dtype == Dtype::bf16 && std::has_single_bit(static_cast<uint64_t>(length)) && 1024 <= length &&
+         length <= 8192 && taps <= 4;
 }
 
 /// z's channels are x_0, x_1 and v, D of each. With p their short convolutions (short_conv.h), per channel d:

@@ -49,21 +49,6 @@ inline void compose_hyena(Stream& stream, const HyenaConvForward& a, const Hyena
                                 .y = a.y});
 }
 
-/// From the gradients of p on.
-inline void compose_short_backward(Stream& stream, const HyenaConvBackward& a, const View& dp,
-                                   const HyenaParts& kernels) {
-  kernels.short_backward(stream, {.dy = dp,
-                                  .u = a.z,
-                                  .weight = a.short_weight,
-                                  .du = a.dz,
-                                  .dweight = a.dshort_weight,
-                                  .dbias = a.dshort_bias,
-                                  .accumulate_weight = a.accumulate_short_weight,
-                                  .accumulate_bias = a.accumulate_short_bias,
-                                  .input_bias = a.input_bias,
-                                  .dinput_bias = a.dinput_bias,
-                                  .accumulate_input_bias = a.accumulate_input_bias});
-}
 inline void compose_hyena(Stream& stream, const HyenaConvBackward& a, const HyenaParts& kernels) {
   const ScratchRows p(stream, a.z), dp(stream, a.z);
   kernels.short_forward(
@@ -81,7 +66,17 @@ inline void compose_hyena(Stream& stream, const HyenaConvBackward& a, const Hyen
                                  .dskip = a.dskip,
                                  .accumulate_k = a.accumulate_k,
                                  .accumulate_skip = a.accumulate_skip});
-  compose_short_backward(stream, a, dp.view(), kernels);
+  kernels.short_backward(stream, {.dy = dp.view(),
+                                  .u = a.z,
+                                  .weight = a.short_weight,
+                                  .du = a.dz,
+                                  .dweight = a.dshort_weight,
+                                  .dbias = a.dshort_bias,
+                                  .accumulate_weight = a.accumulate_short_weight,
+                                  .accumulate_bias = a.accumulate_short_bias,
+                                  .input_bias = a.input_bias,
+                                  .dinput_bias = a.dinput_bias,
+                                  .accumulate_input_bias = a.accumulate_input_bias});
 }
 
 }  // namespace mara::kernels

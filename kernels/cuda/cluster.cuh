@@ -26,8 +26,9 @@ __device__ __forceinline__ void wait_in_cluster() {
 }
 __device__ __forceinline__ void meet_in_cluster() { arrive_in_cluster(), wait_in_cluster(); }
 
-/// A barrier that lets pass what other blocks send, initialised with one arrival: that of the thread that announces how
-/// many bytes the next turn brings, at any time once the turn before is complete.
+/// A barrier for what other blocks send, initialised with one arrival: that of the thread that announces how many bytes
+/// the next turn brings, at any time once the turn before is complete. Waits acquire for the block alone, in whose
+/// memory the bytes arrive: if they did for the cluster, every poll would invalidate the L1 cache.
 struct ReceiveBarrier : SharedBarrier {
   __device__ __forceinline__ void expect(uint32_t bytes) const {
     asm volatile("mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 _, [%0], %1;" ::"r"(address), "r"(bytes)

@@ -4,9 +4,9 @@
 //
 // In the outer stages a block has half of a part's columns, n2 in [8 half, 8 half + 8), and a warp those of one n2. In
 // the inner ones it has 32 / n of the rows k1 of all parts, and a warp two parts of one k1. What is between the stages
-// goes from block to block in sections, one for each pair of blocks, which are like tokens: a block writes to another's
-// section when it has got its own back. So no message says that memory is free. Those of a block for itself stay where
-// they are.
+// goes from block to block in sections, one for each pair of blocks, which are like tokens: a block sends another its
+// section of a row when that of the row before has come back, which says that the place is free. What a block has for
+// itself stays where it is.
 
 #include "kernels/cuda/cluster.cuh"
 #include "kernels/cuda/fft_conv_fused.cuh"
@@ -33,7 +33,8 @@ __device__ __forceinline__ int column_of(int warp, int half) {
   return 8 * half + warp % 2 + 4 * (warp / 2 % 2) + 2 * (warp / 4);
 }
 
-/// The lane, but not known to be what it was before.
+/// The lane, which the compiler does not know to be the same at every call: what was computed from it before is not
+/// kept.
 __device__ __forceinline__ int current_lane() {
   int lane;
   asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
@@ -132,7 +133,7 @@ class ClusterTransform : public RowTransform<2, 4, 1, false, false, Sections<C>,
   uint32_t in_row_, own_;
 };
 
-/// A tile of a filter's spectrum for a lane. Loaded where it says so and as often: there are no registers to keep all.
+/// A tile of a filter's spectrum for a lane. Loaded at each call and not before: there are no registers to keep it in.
 __device__ __forceinline__ ComplexTile load_tile(const uint4* from) {
   ComplexTile tile;
 #pragma unroll

@@ -13,8 +13,8 @@
 // stage the rows' columns that are theirs, and nothing of a row is read twice: of the four staged rows dy's, gate_out's
 // and u's take turns, as the next dy is fetched where gate_out was, gate_out where u was and u where dy was.
 //
-// Bound by latency and instructions: 2700 a warp and row at C = 4 with gates, issue slots 45 % busy, 16 warps to a
-// multiprocessor, for which registers just suffice.
+// Bound by latency and instructions: 2700 of them a warp and row at C = 4 with gates. Issue slots are 45 % busy with
+// the 16 warps of a multiprocessor, for which registers just suffice.
 
 #include <algorithm>
 
@@ -165,7 +165,9 @@ __global__ void __launch_bounds__(kThreads, 2) backward_kernel(const __grid_cons
       inverted(z).arrive();
     };
     const auto load_filter_scale = [&] {
-      asm volatile("ld.global.nc.f32 %0, [%1];" : "=f"(filter_scale) : "l"(args.filters.scale + d));
+      asm volatile("ld.global.nc.f32 %0, [%1];"
+                   : "=f"(filter_scale)
+                   : "l"(__cvta_generic_to_global(args.filters.scale + d)));
     };
     const auto send_back = [&](int z) {
       inverted(z).wait(turn);
@@ -289,7 +291,8 @@ __global__ void __launch_bounds__(kThreads, 2) backward_kernel(const __grid_cons
       if (more) copy(dy_row, u);
       commit_copies();
     }
-    if constexpr (C == 2 && !kGateOut) wait_in_cluster();  // no section of x comes back to say that it is free
+    // No section of x comes back to say that it is free. With C = 4 those of dx do: they left after the last use of x.
+    if constexpr (C == 2 && !kGateOut) wait_in_cluster();
     const uint32_t free_row = dy_row;
     dy_row = gate_out_row, gate_out_row = u_row, u_row = free_row;
     if (last || !more) {

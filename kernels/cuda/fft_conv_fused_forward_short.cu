@@ -107,7 +107,6 @@ class OuterStages {
   using Layout = ShortLayout<P, kGateIn, kGateOut>;
   using Planes = typename Layout::Planes;
   using Row = typename Layout::Row;
-  static constexpr uint32_t kNotFinite = 239;  // exponent, P > 1
 
  public:
   /// For positions of n2 from `first` on.
@@ -172,20 +171,10 @@ class OuterStages {
           first = multiply_bf16(first, by[2 * half]), second = multiply_bf16(second, by[2 * half + 1]);
           a[0] = low_of(first), b[0] = high_of(first), a[1] = low_of(second), b[1] = high_of(second);
         }
-        x[0][half] = finite(pack_halves(a[0], a[1])), x[1][half] = finite(pack_halves(b[0], b[1]));
+        x[0][half] = pack_halves(a[0], a[1]), x[1][half] = pack_halves(b[0], b[1]);
+        if constexpr (P > 1) x[0][half] = at_most_four(x[0][half]), x[1][half] = at_most_four(x[1][half]);
       }
-      ComplexSums sums{};
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        mma_half(sums.re[j], enter_[n].re, x[j][0], x[j][1]);
-        mma_half(sums.im[j], enter_[n].im, x[j][0], x[j][1]);
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int element = 2 * (i & 1) + (i >> 1);
-        q[n].re[i] = pack_halves(sums.re[0][element], sums.re[1][element]);
-        q[n].im[i] = pack_halves(sums.im[0][element], sums.im[1][element]);
-      }
+      q[n] = outer_products(enter_[n], x);
     }
 #pragma unroll
     for (int n = 0; n < kShare; ++n) Planes::store(tile(step, n), q[n]);
@@ -219,11 +208,7 @@ class OuterStages {
 #pragma unroll
     for (int n = 0; n < kShare; ++n) {
       float c[2][4] = {};
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        mma_half(c[j], leave_[n].re, out.q[n].re[2 * j], out.q[n].re[2 * j + 1]);
-        mma_half(c[j], leave_[n].im, out.q[n].im[2 * j], out.q[n].im[2 * j + 1]);
-      }
+      outer_products_back(c, leave_[n], out.q[n]);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         if constexpr (kGateOut) {
@@ -257,7 +242,7 @@ class OuterStages {
       for (uint32_t word : x) largest = __vmaxu2(largest, word & 0x7fff7fffu);  // a NaN is the largest
     }
     largest = __reduce_max_sync(0xffffffffu, __vmaxu2(largest, __byte_perm(largest, 0, 0x1032)));
-    return min(max(largest >> 23, 16u), P == 1 ? 238u : kNotFinite);  // of bf16, and its scale must be one
+    return min(max(largest >> 23, 16u), P == 1 ? 238u : uint32_t{kNotFinite});  // of bf16, and its scale must be one
   }
 
  private:
@@ -276,14 +261,6 @@ class OuterStages {
         store_word(layout_.row_scale(step, row), P > 1 && largest == kNotFinite ? 0x7fffffffu : (largest - 1) << 23);
       }
     }
-  }
-  /// Of P rows each holds magnitudes up to 4, where all are that are finite. 4 takes the place of NaNs, which would
-  /// spread to the others.
-  __device__ __forceinline__ static uint32_t finite(uint32_t pair) {
-    if constexpr (P == 1) return pair;
-    uint32_t y;
-    asm("min.xorsign.abs.f16x2 %0, %1, %2;" : "=r"(y) : "r"(pair), "r"(0x44004400u));
-    return y;
   }
 
   /// A lane's address in the tile of the n-th n2. Neighbours, the first even, differ in a bit.
@@ -395,8 +372,9 @@ __global__ void __launch_bounds__(kThreads, 1) short_kernel(const __grid_constan
     copy(0), copy(1), copy(2), find_scale(0);
     layout.filled(0).arrive();
     // A turn is the last stage of one step, the first of another, the scale of the next and copies, all independent, so
-    // that their latencies overlap; those that are not there at the ends do no harm. Waits for steps before the first
-    // are over at once. When all have entered the step before, they have left that before it by kSlots.
+    // that their latencies overlap. It is the same at both ends: there it works on steps that do not exist, of which
+    // nothing is stored, and waits for steps before the first are over at once. When all have entered the step before,
+    // they have left that before it by kSlots, and read all that the copies of this turn replace.
 #pragma unroll 1
     for (uint32_t step = 0; step < steps + kSlots; ++step) {
       layout.filled(step).wait(step / kSlots);

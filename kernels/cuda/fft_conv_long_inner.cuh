@@ -16,8 +16,7 @@ struct Operand {
     const uint4 r = load_four(address), i = load_four(address + 512);
     re[0] = r.x, re[kFirst] = r.y, re[kSecond] = r.z, re[3] = r.w;
     im[0] = i.x, im[kFirst] = i.y, im[kSecond] = i.z, im[3] = i.w;
-#pragma unroll
-    for (int q = 0; q < 4; ++q) negative[q] = im[q] ^ 0x80008000u;
+    negate(negative, im);
   }
 };
 /// f x^T, or conj(f) x^T.

@@ -41,10 +41,6 @@ __device__ __forceinline__ ComplexTile second_matrix(int lane, int s, bool back)
     return float2{0.25f * e.x, back ? -0.25f * e.y : 0.25f * e.y};
   });
 }
-__device__ __forceinline__ void negate(uint32_t (&to)[4], const uint32_t (&from)[4]) {
-#pragma unroll
-  for (int q = 0; q < 4; ++q) to[q] = from[q] ^ 0x80008000u;
-}
 
 /// sum_a e(-s a / Q) x_a into x_s, in f32.
 template <int Q>

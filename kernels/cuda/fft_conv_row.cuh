@@ -42,7 +42,8 @@ __device__ __forceinline__ float power_of_two(int exponent) {
 }
 
 /// One warp's share of the transform of a row, or of P short ones, one of Z; what is constant over rows stays in
-/// registers, with kLean all but the outer matrices. With kAtHand rows enter as numbers in registers.
+/// registers, with kLean all but the outer matrices. With kAtHand rows enter as numbers in registers. Blocks of fewer
+/// than sixteen warps have a part of n2 and of k1; a derived class says which, and where in its Tiles they are.
 template <int R, int Z = 2, int P = 1, bool kLean = false, bool kAtHand = false, class Tiles = ComplexPlanes<16 * R>,
           int kWarps = 16>
 class RowTransform {
@@ -51,8 +52,7 @@ class RowTransform {
  public:
   using Planes = Tiles;
   using Row = StagedRow<R, P, 16 * kWarps, kAtHand ? 16 : 32>;
-  static constexpr int Q = 16 / P;        // pieces of a row, if R = 1, and warps that have its k1 in the inner stages
-  static constexpr int kNotFinite = 239;  // exponent, P > 1
+  static constexpr int Q = 16 / P;  // pieces of a row, if R = 1, and warps that have its k1 in the inner stages
   /// Shared memory of a block: the outer matrices, two for a, or with kLean for each warp, if they are there; for each
   /// of Z powers of two, one for a warp and row of P, scales of the rows if P > 1, and planes.
   static constexpr bool kOuterInShared = R > 1 || kLean;
@@ -182,13 +182,8 @@ class RowTransform {
     butterfly<R, true>(q);
 #pragma unroll
     for (int a = 0; a < R; ++a) {
-      const ComplexTile g = outer(a, true);
       float c[2][4] = {};
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        mma_half(c[j], g.re, q[a].re[2 * j], q[a].re[2 * j + 1]);
-        mma_half(c[j], g.im, q[a].im[2 * j], q[a].im[2 * j + 1]);
-      }
+      outer_products_back(c, outer(a, true), q[a]);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const float four[4] = {c[0][2 * h], c[0][2 * h + 1], c[1][2 * h], c[1][2 * h + 1]};
@@ -277,7 +272,7 @@ class RowTransform {
     return {{re.x, re.y, re.z, re.w}, {im.x, im.y, im.z, im.w}};
   }
 
-  /// Outer stage of row z from b operands, n-tile j of which holds columns 2 n + j, and what they are scaled by.
+  /// Outer stage of row z from `outer_products`' operands of each a, and what they are scaled by.
   __device__ __forceinline__ void enter(int z, const uint32_t (&x)[R][2][2], uint32_t exponent) const {
     if (lane_ < P) {
       asm volatile("st.shared.b16 [%0], %1;" ::"r"(scales(z, lane_) + 2 * warp_), "h"(static_cast<uint16_t>(exponent))
@@ -285,21 +280,7 @@ class RowTransform {
     }
     ComplexTile q[R];
 #pragma unroll
-    for (int a = 0; a < R; ++a) {
-      const ComplexTile g = outer(a, false);
-      ComplexSums sums{};
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        mma_half(sums.re[j], g.re, x[a][j][0], x[a][j][1]);
-        mma_half(sums.im[j], g.im, x[a][j][0], x[a][j][1]);
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int element = 2 * (i & 1) + (i >> 1);
-        q[a].re[i] = pack_halves(sums.re[0][element], sums.re[1][element]);
-        q[a].im[i] = pack_halves(sums.im[0][element], sums.im[1][element]);
-      }
-    }
+    for (int a = 0; a < R; ++a) q[a] = outer_products(outer(a, false), x[a]);
     butterfly<R, false>(q);
 #pragma unroll
     for (int s = 0; s < R; ++s) {
@@ -431,13 +412,6 @@ class RowTransform {
   }
   __device__ __forceinline__ uint32_t own_exponent(const uint32_t (&own)[P / 2 + (P == 1)]) const {
     return (P == 2 || lane_ < 2 ? own[0] : own[P / 2 - 1]) >> (lane_ & 1) * 16 & 0xffffu;
-  }
-
-  /// Pairs of fp16 with magnitudes up to 4, where all are that are finite. 4 takes the place of NaNs.
-  __device__ __forceinline__ static uint32_t at_most_four(uint32_t pair) {
-    uint32_t y;
-    asm("min.xorsign.abs.f16x2 %0, %1, %2;" : "=r"(y) : "r"(pair), "r"(0x44004400u));
-    return y;
   }
 
   uint32_t shared_;

@@ -1,6 +1,6 @@
 #pragma once
 // What the stages of the right-angle transform (fft_conv_row.cuh) are made of: the order of numbers in tiles, rows of
-// bf16 in shared memory, constant matrices.
+// bf16 in shared memory, constant matrices, the products of the outer stage.
 
 #include "kernels/cuda/complex_tile.cuh"
 
@@ -92,6 +92,42 @@ __device__ __forceinline__ ComplexTile outer_matrix(int lane, float offset, bool
     constexpr float kSize = Q == 16 ? 0.25f : Q == 8 ? 0.35355339059327376f : 0.5f;
     return float2{kSize * e.x, kSize * e.y};
   });
+}
+
+/// The outer stage of one a: G times real numbers, b operands of which n-tile j holds columns 2 n + j.
+__device__ __forceinline__ ComplexTile outer_products(const ComplexTile& g, const uint32_t (&x)[2][2]) {
+  ComplexSums sums{};
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+    mma_half(sums.re[j], g.re, x[j][0], x[j][1]);
+    mma_half(sums.im[j], g.im, x[j][0], x[j][1]);
+  }
+  ComplexTile q;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int element = 2 * (i & 1) + (i >> 1);
+    q.re[i] = pack_halves(sums.re[0][element], sums.re[1][element]);
+    q.im[i] = pack_halves(sums.im[0][element], sums.im[1][element]);
+  }
+  return q;
+}
+/// The way back, q as b operands: c[j][2 h + i] is column 4 t + 2 j + i of row g + 8 h.
+__device__ __forceinline__ void outer_products_back(float (&c)[2][4], const ComplexTile& g, const ComplexTile& q) {
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+    mma_half(c[j], g.re, q.re[2 * j], q.re[2 * j + 1]);
+    mma_half(c[j], g.im, q.im[2 * j], q.im[2 * j + 1]);
+  }
+}
+
+/// Of short rows that share a transform: the exponent of one with a number that is not finite.
+constexpr int kNotFinite = 239;
+/// Its pairs of fp16 with magnitudes up to 4, where all are that are finite. 4 takes the place of NaNs, which would
+/// spread to the others.
+__device__ __forceinline__ uint32_t at_most_four(uint32_t pair) {
+  uint32_t y;
+  asm("min.xorsign.abs.f16x2 %0, %1, %2;" : "=r"(y) : "r"(pair), "r"(0x44004400u));
+  return y;
 }
 
 /// Takes words through shared memory, so that the compiler does not see which are zeros and make those anew for every

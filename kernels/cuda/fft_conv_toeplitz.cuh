@@ -5,7 +5,8 @@
 // y[t] = sum_s x[s] T[s][t] with T[s][t] = k[t - s]: a tile of 64 rows x is the one operand, T the other. An 8 x 8 core
 // of T depends on the distance from the diagonal alone, so all of T is one run of L / 8 cores, 16 KB at L = 1024, which
 // the products read at overlapping places. They run from a low address to a high one along both axes: along the
-// contracted axis time would run backwards, so the groups of eight columns of a tile are stored last group first.
+// contracted axis time would run backwards, so the groups of eight columns of a tile are stored last group first, or,
+// where rows are copied as they are, the cores of T, and results come last group first.
 //
 // Numbers are fp16 with a power of two for each row and each filter, which puts the largest magnitude into
 // [2^14, 2^15): with subnormals 39 binary digits below it are kept. Sums are f32.

@@ -10,7 +10,7 @@
 namespace mara::kernels::cuda {
 namespace {
 
-constexpr int64_t kLongestForward = 8192, kLongestBackward = 4096;
+constexpr int64_t kLongestBackward = 4096;
 constexpr HyenaParts kParts{short_conv_forward, short_conv_backward, fft_conv_forward, fft_conv_backward};
 
 /// A warp for a channel.
@@ -56,8 +56,8 @@ __global__ void __launch_bounds__(128)
 }
 
 template <class Args>
-bool in_one_kernel(const Args& a, const View& rows, int64_t longest) {
-  return !a.composed && code_capability() >= 90 && rows.numel() > 0 && rows.size(2) <= longest &&
+bool in_one_kernel(const Args& a, const View& rows) {
+  return !a.composed && code_capability() >= 90 && rows.numel() > 0 &&
          hyena_in_one_kernel(a.z.dtype, rows.size(2), a.short_weight.size(1)) && all_take_16_bytes(a.z, rows);
 }
 
@@ -72,11 +72,12 @@ void make_tap_operands(Stream& stream, const View& weight, const View& bias, con
 }
 
 void hyena_conv_forward(Stream& stream, const HyenaConvForward& args) {
-  const bool one = in_one_kernel(args, args.y, kLongestForward);
+  const bool one = in_one_kernel(args, args.y);
   one ? hyena::forward(stream, args) : compose_hyena(stream, args, kParts);
 }
 void hyena_conv_backward(Stream& stream, const HyenaConvBackward& args) {
-  const bool one = in_one_kernel(args, args.dy, kLongestBackward) && args.dz && all_take_16_bytes(args.dz);
+  const bool one =
+      in_one_kernel(args, args.dy) && args.dy.size(2) <= kLongestBackward && args.dz && all_take_16_bytes(args.dz);
   one ? hyena::backward(stream, args) : compose_hyena(stream, args, kParts);
 }
 

@@ -80,7 +80,7 @@ CheckRow check(const Call& call, const kernels::Backend& tested) {
 double error_bound(Dtype output, Dtype inputs) {
   if (output == Dtype::i32) return 1e-3;
   if (output == Dtype::bf16) return 1e-2;
-  if (inputs == Dtype::bf16) return 5e-3;  // f32 sums of terms some of which were rounded to bf16
+  if (inputs == Dtype::bf16) return 8e-3;  // f32 sums of terms that were rounded to bf16, in hyena_conv three times
   return output == Dtype::f64 && inputs == Dtype::f64 ? 1e-12 : 2e-5;
 }
 

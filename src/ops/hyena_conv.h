@@ -19,7 +19,7 @@ Tensor hyena_conv(const Tensor& z, const HyenaConvWeights& weights);
 
 /// Whether that is worth more than the two ops: where a GPU does it in one kernel, which takes less time, or with rows
 /// above 4096 as much, and rounds less. Elsewhere the p are better kept. By the dtype, the length and the taps, so
-/// alike on all devices.
+/// alike on all devices: one that has no such kernel saves the p, too, for one more short convolution in backward.
 bool hyena_conv_pays(const Tensor& z, const HyenaConvWeights& weights);
 
 /// The same of the two ops, for tests.

@@ -17,8 +17,8 @@ const std::set<std::string> kAllKernels = {
 #undef KERNEL
 };
 
-// What no recipe of ours uses and where it is tried instead: `mara bench` runs every kernel, and its numbers come from
-// the same random inputs.
+// What none of the test recipes uses, and what does: `mara bench` runs every kernel, and its numbers come from the same
+// random inputs.
 const std::set<std::string> kNotInRecipes = {
     "softmax_forward",    "softmax_backward",     // ops for composed forms
     "ssm_scan",                                   // generating
@@ -64,6 +64,17 @@ TEST_P(CheckTest, EveryKernelAtOddSizes) {
     const Calls calls = standard_calls(sizes, "");
     EXPECT_EQ(names(calls), kAllKernels);
     const std::vector<CheckRow> rows = check(calls, kernels::on(device()));
+    EXPECT_EQ(wrong(rows), std::set<std::string>{}) << to_text(rows);
+  }
+}
+
+// Whose gradients come of several rounded steps; of few channels, so that chance counts.
+TEST_P(CheckTest, HyenaOfLongRows) {
+  for (const int64_t length : {1000, 1024, 4096, 8192}) {
+    Sizes sizes{.B = 1, .L = length, .D = 4, .V = 1, .H = 1, .K = 3};
+    sizes.set("dtype=bf16");
+    const std::vector<CheckRow> rows = check(standard_calls(sizes, "hyena_conv"), kernels::on(device()));
+    EXPECT_EQ(rows.size(), 4u);  // two directions, in one kernel where there is one, and composed
     EXPECT_EQ(wrong(rows), std::set<std::string>{}) << to_text(rows);
   }
 }

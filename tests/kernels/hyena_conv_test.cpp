@@ -276,7 +276,7 @@ TEST_P(HyenaConv, EqualsDefinition) {
 
 TEST_P(HyenaConv, EqualsF64AtEveryLength) {
   for (const int64_t length :
-       {512, 632, 640, 648, 1000, 1001, 1024, 1032, 2040, 2048, 2056, 4088, 4096, 4104, 8184, 8192, 8200}) {
+       {512, 1000, 1001, 1016, 1024, 1032, 2040, 2048, 2056, 4088, 4096, 4104, 8184, 8192, 8200}) {
     expect_near_f64({2, 3, length});
   }
 }

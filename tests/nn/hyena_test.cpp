@@ -1,5 +1,8 @@
 #include "nn/hyena.h"
 
+#include <set>
+
+#include "kernels/observer.h"
 #include "nn/mixer_contract.h"
 #include "nn/published_filter.h"
 
@@ -176,21 +179,66 @@ TEST(Hyena, DropoutOnlyInTraining) {
   expect_dropout_in_training(m, without, 1);  // one long convolution
 }
 
-// bf16 at a length at which one kernel has both convolutions.
-TEST(Hyena, OnePassIsTheSame) {
-  const MixerCase c{.options = "kind: hyena, filter: {width: 4, frequency: 2}", .width = 4, .length = 640};
-  const std::vector<double> dy = wave(2 * c.length * c.width, 2.1);
-  MixerUnderTest exact(c, Dtype::f64);
-  const MixerRun want(exact, dy);
-  for (const Device device : devices_present()) {
-    MixerUnderTest m(c, Dtype::bf16, device);
-    const MixerRun got(m, dy);
-    EXPECT_LT(relative_error(got.y, want.y), 0.02);
-    EXPECT_LT(relative_error(got.dx, want.dx), 0.02);
-    EXPECT_LT(relative_error(got.dparameters, want.dparameters), 0.05);
-    assign(*m.mixer, "skip", std::vector<double>(4, 0));
-    EXPECT_GT(relative_error(m.forward(m.x).to_host(), want.y), 0.02);  // control
+// In bf16 at a length at which ops::hyena_conv pays, whether a form is one for it or not.
+TEST(Hyena, EveryFormOfLongRowsIsRight) {
+  const std::vector<double> dy = wave(2 * 1024 * 4, 2.1);
+  for (const std::string form : {"", ", heads: 2", ", skip: false", ", heads: 2, mix_heads: true", ", order: 3",
+                                 ", blocks: 2", ", activation: gelu"}) {
+    for (const bool causal : {true, false}) {
+      const MixerCase c{.options = "kind: hyena, filter: {width: 4, frequency: 2}" + form,
+                        .causal = causal,
+                        .width = 4,
+                        .length = 1024,
+                        .generates = form != ", blocks: 2"};
+      MixerUnderTest exact(c, Dtype::f64);
+      const MixerRun want(exact, dy);
+      for (const Device device : devices_present()) {
+        MixerUnderTest m(c, Dtype::bf16, device);
+        const MixerRun got(m, dy);
+        EXPECT_LT(relative_error(got.y, want.y), 0.02) << c;
+        EXPECT_LT(relative_error(got.dx, want.dx), 0.03) << c;
+        EXPECT_LT(relative_error(got.dparameters, want.dparameters), 0.05) << c;
+        if (c.causal && c.generates) {
+          EXPECT_LT(relative_error(in_portions(m, {1000, 1, 23}), got.y), 0.02) << c;
+        }
+      }
+      if (form.empty()) {
+        assign(*exact.mixer, "short_bias", std::vector<double>(12, 0));
+        EXPECT_GT(relative_error(exact.forward(exact.x).to_host(), want.y), 0.05);  // control
+      }
+    }
   }
+}
+
+// The kernels of a forward.
+struct Names final : kernels::ObserverOf<Names> {
+  template <class Args>
+  void launched(const char* name, kernels::Entry<Args>, const Args&) {
+    seen.insert(name);
+  }
+  std::set<std::string> seen;
+};
+
+TEST(Hyena, OnePassIsTakenWhereItPays) {
+  const auto taken = [](const std::string& options, bool training = false, int64_t length = 1024,
+                        Dtype dtype = Dtype::bf16, bool causal = true) {
+    const MixerSetup setup{.width = 4, .max_length = length, .causal = causal};
+    const auto mixer = MixerUnderTest::make({.options = "kind: hyena" + options}, setup);
+    const ParameterArena arena(*mixer, kMeta, dtype, 1);
+    int64_t step = 0;
+    RandomStream random{.seed = 3, .step = &step};
+    const RandomScope scope(random);
+    Names names;
+    const kernels::ObserverScope observed(names);
+    mixer->forward(Tensor::empty({1, length, 4}, dtype, kMeta), {.training = training});
+    EXPECT_NE(names.seen.contains("hyena_conv_forward"), names.seen.contains("short_conv_forward")) << options;
+    return names.seen.contains("hyena_conv_forward");
+  };
+  EXPECT_TRUE(taken("") && taken(", heads: 2, skip: false, inner_factor: 2") && taken(", dropout: 0.5"));
+  EXPECT_FALSE(taken(", dropout: 0.5", true) || taken(", order: 3") || taken(", blocks: 2"));
+  EXPECT_FALSE(taken(", activation: gelu") || taken(", heads: 2, mix_heads: true") || taken(", short_taps: 5"));
+  EXPECT_FALSE(taken("", false, 512) || taken("", false, 1000) || taken("", false, 1024, Dtype::f32) ||
+               taken("", false, 1024, Dtype::bf16, false));
 }
 
 TEST(Hyena, RefusesLengths) {

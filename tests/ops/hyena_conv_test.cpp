@@ -57,7 +57,7 @@ TEST(HyenaConv, PaysWhereOneKernelTakesIt) {
     return ops::hyena_conv_pays(Tensor::empty({3, 1, length}, dtype, kCpu),
                                 {.short_weight = Tensor::empty({3, taps}, wide, kCpu)});
   };
-  EXPECT_TRUE(pays(Dtype::bf16, 640, 3) && pays(Dtype::bf16, 1024, 4) && pays(Dtype::bf16, 8192, 1));
+  EXPECT_TRUE(pays(Dtype::bf16, 1024, 4) && pays(Dtype::bf16, 8192, 1));
   EXPECT_FALSE(pays(Dtype::f32, 1024, 3) || pays(Dtype::bf16, 1024, 5) || pays(Dtype::bf16, 1023, 3));
   EXPECT_FALSE(pays(Dtype::bf16, 512, 3) || pays(Dtype::bf16, 8200, 3));
 }
