@@ -44,6 +44,13 @@ __device__ __forceinline__ T narrow_to(float x) {
   }
 }
 
+/// 2^x within 2 units in the last place, results below 2^-126 are zero.
+__device__ __forceinline__ float fast_exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 /// N neighbours, read and written 16 bytes at a time, or in one access if they are fewer. The address must be a
 /// multiple of that.
 template <class T, int N>

@@ -24,9 +24,9 @@ struct Logistic {
   float value, rest;
 
   __device__ __forceinline__ explicit Logistic(float x) {
-    float exponent = x * -std::numbers::log2e_v<float>, power;
+    float exponent = x * -std::numbers::log2e_v<float>;
     exponent = exponent > 127 ? 127 : exponent;  // 1 / 2^127 is 0 here already, 0 * inf would be NaN
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(exponent));
+    const float power = fast_exp2(exponent);
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(1 + power));
     rest = power * value;
   }

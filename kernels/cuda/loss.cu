@@ -20,6 +20,7 @@
 
 #include <cfloat>
 #include <climits>
+#include <numbers>
 
 #include "kernels/common/matrices.h"
 #include "kernels/cuda/device.cuh"
@@ -45,9 +46,7 @@ struct LogitRows {
 
 // exp(x - top).
 __device__ __forceinline__ float exponential(float x, float top) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"((x - top) * 1.44269504f));
-  return y;
+  return fast_exp2((x - top) * std::numbers::log2e_v<float>);
 }
 
 // The largest of a warp's numbers; of NaNs alone, one.

@@ -64,13 +64,6 @@ __device__ __forceinline__ uint32_t pack_halves(float low, float high) {
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
-/// 2^x within 2 units in the last place, results below 2^-126 are zero.
-__device__ __forceinline__ float fast_exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 /// Copies 16 (or 4) bytes into shared memory without passing through registers; zeros where there is nothing to copy,
 /// and then `from` is not read.
 __device__ __forceinline__ void copy_async_16(uint32_t to, const void* from, bool present) {

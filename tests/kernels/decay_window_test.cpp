@@ -35,17 +35,23 @@ class DecayWindowTest : public OnDevice {
                                  .accumulate = accumulate});
     const Tensor y = in_place ? x : Tensor::empty_like(x);
     k.decay_window(stream, {.x = x.view(), .rate = rate.view(), .time = time.view(), .y = y.view(), .shift = 0.25});
-    Values expected(values.size()), sums(r.size(), accumulate ? 1 : 0);
+    Values expected(values.size()), backwards(values.size()), sums(r.size(), accumulate ? 1 : 0);
     for (int64_t d = 0; d < channels; ++d) {
       const double sign = r[d] > 0 ? 1 : r[d] < 0 ? -1 : 0;
       for (int64_t l = 0; l < length; ++l) {
         const double decay = std::exp(-std::fabs(r[d]) * t[l]), v = values[d * length + l];
         expected[d * length + l] = v * (decay + 0.25);
+        backwards[d * length + l] = v * (1 / decay + 0.25);
         sums[d] -= sign * v * v * t[l] * decay;
       }
     }
     expect_close(y.to_host(), expected, 4 * rounding(dtype));
     expect_close(drate.to_host(), sums, 16 * rounding(dtype));
+    if (channels == 1) return;  // whose rate is 0
+    // Controls: a window that grows, and gradients of the opposite sign.
+    EXPECT_GT(relative_error(y.to_host(), backwards), 0.1);
+    for (double& sum : sums) sum = -sum;
+    EXPECT_GT(relative_error(drate.to_host(), sums), 0.1);
   }
 };
 

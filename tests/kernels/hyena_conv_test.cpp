@@ -203,8 +203,6 @@ Results definition(const Case& c, const Data& data) {
 }
 
 double norm(const Values& x) { return std::sqrt(std::inner_product(x.begin(), x.end(), x.begin(), 0.0)); }
-double rms(const Values& x) { return norm(x) / std::sqrt(std::max(1.0, static_cast<double>(x.size()))); }
-
 class HyenaConv : public OnDevice {
  protected:
   /// Of gradients of parameters: relative to the results and to what such sums come to, as few that cancel are small by
